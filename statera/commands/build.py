@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only place that names real drivers: from the options' words to objects."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from statera.config import Settings
+from statera.drivers.compute.hosts import Hosts
+from statera.drivers.compute.noop import NoopCompute
+from statera.drivers.network.local import LocalNetworks
+from statera.drivers.network.noop import NoopNetwork
+from statera.drivers.protocols import Compute, Network
+from statera.errors import SetupError
+from statera.store.engine import Store
+from statera.store.networks import NetworkBook
+
+Driver = TypeVar("Driver")
+
+COMPUTE: Mapping[str, Callable[[], Compute]] = {"hosts": Hosts, "noop": NoopCompute}
+NETWORK: Mapping[str, Callable[[Store], Network]] = {
+    "local": lambda store: LocalNetworks(NetworkBook(store)),
+    "noop": lambda _store: NoopNetwork(),
+}
+
+
+def open_store(settings: Settings) -> Store:
+    """The configured database; not touched yet."""
+    database = settings.database
+    return Store(
+        settings.database_url, pool_size=database.max_pool_size, max_overflow=database.max_overflow,
+        pool_timeout=database.pool_timeout,
+    )
+
+
+def compute(settings: Settings) -> Compute:
+    return _named("compute_driver", settings.controller_worker.compute_driver, COMPUTE)()
+
+
+def network(settings: Settings, store: Store) -> Network:
+    return _named("network_driver", settings.controller_worker.network_driver, NETWORK)(store)
+
+
+def _named(option: str, name: str, drivers: Mapping[str, Driver]) -> Driver:
+    if name not in drivers:
+        raise SetupError(f"[controller_worker] {option} = {name} is not one of {', '.join(sorted(drivers))}")
+    return drivers[name]

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every option, declared once: type, default, bounds, unit and one sentence; read once, passed on.
+
+Sections and names are octavia.conf's where the option still means something. A record is a section; its
+fields become oslo.config options, so files, environment and `--config-file` work as operators expect.
+Options of octavia.conf that mean nothing here are accepted and ignored.
+"""
+
+import socket
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+from oslo_config import cfg
+
+from statera.errors import SetupError
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+def of(default: Any) -> Any:
+    """A default that is a list or a dict."""
+    return msgspec.field(default_factory=lambda: default)
+
+
+def doc(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class Secret(str):
+    """Text that prints as stars; `reveal()` gives it away."""
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def reveal(self) -> str:
+        return str.__str__(self)
+
+
+class Default(Struct, frozen=True, kw_only=True):
+    host: Annotated[str, doc("Name of this host in leases and logs; the host name when empty.")] = ""
+    state_path: Annotated[str, doc("Folder that holds everything Statera keeps on this host.")] = "/var/lib/statera"
+
+
+class ApiSettings(Struct, frozen=True, kw_only=True):
+    bind_host: Annotated[str, doc("Address that the API listens on.")] = "127.0.0.1"
+    bind_port: Annotated[Port, doc("Port that the API listens on.")] = 9876
+    auth_strategy: Annotated[str, doc("Who is asking: keystone, basic, noauth or testing.")] = "keystone"
+    workers: Annotated[int, Meta(ge=1), doc("API processes.")] = 1
+    threads: Annotated[int, Meta(ge=1), doc("Threads of each API process.")] = 8
+    users_file: Annotated[str, doc("Users of auth_strategy basic: bcrypt hashes, projects and roles, YAML.")] = ""
+    allow_pagination: Annotated[bool, doc("Honour limit and marker on lists.")] = True
+    allow_sorting: Annotated[bool, doc("Honour sort keys on lists.")] = True
+    allow_filtering: Annotated[bool, doc("Honour filters on lists.")] = True
+    allow_field_selection: Annotated[bool, doc("Honour `fields`.")] = True
+    pagination_max_limit: Annotated[str, doc("Largest page: a number, or -1 or infinite for none.")] = "1000"
+    api_base_uri: Annotated[str, doc("Base of links in answers instead of the request's own.")] = ""
+    allow_tls_terminated_listeners: Annotated[bool, doc("Accept TERMINATED_HTTPS listeners.")] = True
+    allow_ping_health_monitors: Annotated[bool, doc("Accept PING health monitors.")] = True
+    allow_prometheus_listeners: Annotated[bool, doc("Accept PROMETHEUS listeners.")] = True
+    enabled_provider_drivers: Annotated[
+        dict[str, str], doc("Providers that users may name, with a description each.")
+    ] = of({
+        "amphora": "The Octavia Amphora driver.",
+        "octavia": "Deprecated alias of the Octavia Amphora driver.",
+    })
+    default_provider_driver: Annotated[str, doc("Provider when the user names none.")] = "amphora"
+    udp_connect_min_interval_health_monitor: Annotated[
+        int, doc("Smallest delay of UDP-CONNECT monitors, seconds.")
+    ] = 3
+    healthcheck_enabled: Annotated[bool, doc("Serve /healthcheck.")] = False
+    healthcheck_refresh_interval: Annotated[int, doc("Seconds that a health check's result is kept.")] = 5
+    default_listener_ciphers: Annotated[str, doc("TLS ciphers of listeners that name none.")] = ""
+    default_pool_ciphers: Annotated[str, doc("TLS ciphers of pools that name none.")] = ""
+    tls_cipher_prohibit_list: Annotated[str, doc("Ciphers that nobody may name, joined by colons.")] = ""
+    default_listener_tls_versions: Annotated[list[str], doc("TLS versions of listeners that name none.")] = of([
+        "TLSv1.2", "TLSv1.3"])
+    default_pool_tls_versions: Annotated[list[str], doc("TLS versions of pools that name none.")] = of([
+        "TLSv1.2", "TLSv1.3"])
+    minimum_tls_version: Annotated[str, doc("Oldest TLS version that users may ask for; empty for any.")] = ""
+    default_listener_alpn_protocols: Annotated[list[str], doc("ALPN of listeners that name none.")] = of([
+        "h2", "http/1.1", "http/1.0"])
+    default_pool_alpn_protocols: Annotated[list[str], doc("ALPN of pools that name none.")] = of([
+        "h2", "http/1.1", "http/1.0"])
+    strict_immutability: Annotated[
+        bool, doc("Refuse writes with 409 while a load balancer is pending, as upstream does.")
+    ] = False
+
+
+class Database(Struct, frozen=True, kw_only=True):
+    connection: Annotated[str, doc("SQLAlchemy URL; SQLite below state_path when empty.")] = ""
+    max_pool_size: Annotated[int, doc("Connections kept open.")] = 10
+    max_overflow: Annotated[int, doc("Connections opened beyond these under load.")] = 20
+    pool_timeout: Annotated[int, doc("Seconds to wait for a free connection.")] = 10
+
+
+class Networking(Struct, frozen=True, kw_only=True):
+    allow_vip_network_id: Annotated[bool, doc("Accept vip_network_id.")] = True
+    allow_vip_subnet_id: Annotated[bool, doc("Accept vip_subnet_id.")] = True
+    allow_vip_port_id: Annotated[bool, doc("Accept vip_port_id.")] = True
+    valid_vip_networks: Annotated[list[str], doc("The only networks that may hold VIPs; empty for all.")] = []
+    denylist_vip_networks: Annotated[list[str], doc("Networks that may not hold VIPs.")] = []
+    reserved_ips: Annotated[list[str], doc("Addresses that no member may have.")] = of(["169.254.169.254"])
+    allow_invisible_resource_usage: Annotated[
+        bool, doc("Let users name network objects that they cannot see.")
+    ] = False
+
+
+class ControllerWorker(Struct, frozen=True, kw_only=True):
+    workers: Annotated[int, Meta(ge=1), doc("Passes that one worker process makes side by side.")] = 4
+    loadbalancer_topology: Annotated[str, doc("SINGLE or ACTIVE_STANDBY, where no flavor says.")] = "SINGLE"
+    compute_driver: Annotated[str, doc("Where amphorae run: hosts, noop.")] = "hosts"
+    network_driver: Annotated[str, doc("Where VIPs live: local, noop.")] = "local"
+    lease_seconds: Annotated[int, Meta(ge=1), doc("How long a worker may hold a load balancer unheard.")] = 30
+    retry_first_seconds: Annotated[float, doc("Wait after the first failure; it doubles, with jitter.")] = 1.0
+    retry_max_seconds: Annotated[float, doc("Longest wait between tries; they never end.")] = 60.0
+    error_after_attempts: Annotated[
+        int, Meta(ge=1), doc("Failures in a row that may pass by themselves before ERROR is shown.")
+    ] = 3
+
+
+class HealthManager(Struct, frozen=True, kw_only=True):
+    bind_ip: Annotated[str, doc("Address that nodes connect to.")] = "127.0.0.1"
+    bind_port: Annotated[Port, doc("Port that nodes connect to, TCP.")] = 5555
+    report_seconds: Annotated[float, doc("How often a node looks for changes to report.")] = 1.0
+    beat_seconds: Annotated[float, doc("How often a node that has nothing to report says so.")] = 3.0
+    grace_seconds: Annotated[float, doc("How long a node may be away before it counts as lost.")] = 6.0
+    certificate_days: Annotated[float, Meta(gt=0), doc("Life of a node's certificate.")] = 7.0
+
+
+class Haproxy(Struct, frozen=True, kw_only=True):
+    haproxy_cmd: Annotated[str, doc("HAProxy's program.")] = "/usr/sbin/haproxy"
+    default_connection_limit: Annotated[int, doc("Connections of a listener without a limit.")] = 50_000
+    timeout_client_data: Annotated[int, doc("Default of the listener's field, milliseconds.")] = 50_000
+    timeout_member_connect: Annotated[int, doc("Default of the listener's field, milliseconds.")] = 5_000
+    timeout_member_data: Annotated[int, doc("Default of the listener's field, milliseconds.")] = 50_000
+    timeout_tcp_inspect: Annotated[int, doc("Default of the listener's field, milliseconds.")] = 0
+
+
+class Quotas(Struct, frozen=True, kw_only=True):
+    default_load_balancer_quota: Annotated[int, doc("-1 is no limit.")] = -1
+    default_listener_quota: Annotated[int, doc("-1 is no limit.")] = -1
+    default_pool_quota: Annotated[int, doc("-1 is no limit.")] = -1
+    default_member_quota: Annotated[int, doc("-1 is no limit.")] = -1
+    default_health_monitor_quota: Annotated[int, doc("-1 is no limit.")] = -1
+    default_l7policy_quota: Annotated[int, doc("-1 is no limit.")] = -1
+    default_l7rule_quota: Annotated[int, doc("-1 is no limit.")] = -1
+
+
+class HouseKeeping(Struct, frozen=True, kw_only=True):
+    cleanup_interval: Annotated[int, doc("Seconds between two rounds.")] = 30
+    load_balancer_expiry_age: Annotated[int, doc("Seconds that deleted load balancers are kept.")] = 604_800
+    amphora_expiry_age: Annotated[int, doc("Seconds that rows of removed amphorae are kept.")] = 604_800
+    event_expiry_age: Annotated[int, doc("Seconds that events are kept.")] = 2_592_000
+
+
+class Agent(Struct, frozen=True, kw_only=True):
+    endpoints: Annotated[list[str], doc("Health managers to connect to, host:port.")] = of(["127.0.0.1:5555"])
+    node_name: Annotated[str, doc("Name of this node; the host name when empty.")] = ""
+    hard_stop_seconds: Annotated[int, doc("How long an old HAProxy worker may finish its connections.")] = 3600
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All sections; attribute names are the sections' names."""
+
+    default: Default = Default()
+    api_settings: ApiSettings = ApiSettings()
+    database: Database = Database()
+    networking: Networking = Networking()
+    controller_worker: ControllerWorker = ControllerWorker()
+    health_manager: HealthManager = HealthManager()
+    haproxy_amphora: Haproxy = Haproxy()
+    quotas: Quotas = Quotas()
+    house_keeping: HouseKeeping = HouseKeeping()
+    agent: Agent = Agent()
+
+    @property
+    def state(self) -> Path:
+        return Path(self.default.state_path)
+
+    @property
+    def host(self) -> str:
+        return self.default.host or socket.gethostname()
+
+    @property
+    def database_url(self) -> str:
+        return self.database.connection or f"sqlite:///{self.state / 'statera.db'}"
+
+
+OPTION_TYPES: dict[object, type[cfg.Opt]] = {
+    str: cfg.StrOpt, int: cfg.IntOpt, float: cfg.FloatOpt, bool: cfg.BoolOpt,
+    list: cfg.ListOpt, dict: cfg.DictOpt,
+}
+
+
+def load(conf: cfg.ConfigOpts, args: Sequence[str], *, prog: str, files: Sequence[str] | None = None) -> Settings:
+    """Parse *args* (`--config-file …`) and the files into *conf*, and give back what they say.
+
+    Raise `SetupError` that names section, option and value for anything unusable.
+    """
+    register(conf)
+    try:
+        conf(
+            list(args), project="octavia", prog=prog, validate_default_values=True,
+            default_config_files=None if files is None else list(files),
+        )
+        return settings_of(conf)
+    except (cfg.Error, ValueError) as error:
+        raise SetupError(f"{prog}: cannot use the configuration: {error}") from error
+
+
+def register(conf: cfg.ConfigOpts) -> None:
+    """Teach *conf* every option; doing it again is harmless."""
+    for section in msgspec.structs.fields(Settings):
+        for option in msgspec.structs.fields(section.type):
+            conf.register_opt(_option(option), group=None if section.name == "default" else section.name)
+
+
+def settings_of(conf: cfg.ConfigOpts) -> Settings:
+    """The record of what *conf* holds; bounds are checked."""
+    sections = {}
+    for section in msgspec.structs.fields(Settings):
+        group = conf if section.name == "default" else conf[section.name]
+        values = {field.name: group[field.name] for field in msgspec.structs.fields(section.type)}
+        try:
+            sections[section.name] = msgspec.convert(values, section.type)
+        except msgspec.ValidationError as error:
+            raise SetupError(f"[{section.name}] {error}") from error
+    return Settings(**sections)
+
+
+def _option(field: msgspec.structs.FieldInfo) -> cfg.Opt:
+    kind, text = field.type, ""
+    while typing.get_origin(kind) is Annotated:
+        text = next((m.description for m in kind.__metadata__ if getattr(m, "description", None)), text)
+        kind = typing.get_args(kind)[0]
+    plain = typing.get_origin(kind) if isinstance(kind, types.GenericAlias) else kind
+    default: Any = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return OPTION_TYPES[plain](field.name, default=default, help=text)

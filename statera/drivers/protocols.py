@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that Statera asks of the world: machines and networks.
+
+Each call names a goal, so repeating one after a crash is harmless. Outside resources are named after the
+load balancer or amphora that owns them and are found by that name before they are made. A driver raises
+`TryAgain` or `GiveUp` and nothing else, but for the `ApiError` that `allocate_vip` documents.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from statera.model.fleet import Node, Port
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """On whose behalf something is looked up; *token* is the caller's own, for clouds that check it."""
+
+    project_id: str | None = None
+    token: str | None = None
+
+
+class SubnetFacts(Struct, frozen=True, kw_only=True):
+    """*free* counts the addresses that can still be allocated."""
+
+    id: str
+    network_id: str
+    cidr: str
+    gateway_ip: str | None = None
+    ip_version: int = 4
+    free: int = 0
+
+
+class PortFacts(Struct, frozen=True, kw_only=True):
+    """*fixed_ips* are (subnet id, address); *device_id* is empty while nobody uses the port."""
+
+    id: str
+    network_id: str
+    fixed_ips: tuple[tuple[str, str], ...] = ()
+    device_id: str = ""
+    qos_policy_id: str | None = None
+
+
+class VipAddress(Struct, frozen=True, kw_only=True):
+    """*ip_address* None asks for any free address of the subnet."""
+
+    subnet_id: str
+    ip_address: str | None = None
+
+
+class VipRequest(Struct, frozen=True, kw_only=True):
+    """*port_id* names a port of the tenant's own; else one is made. *addresses* holds the main VIP first."""
+
+    load_balancer_id: str
+    project_id: str
+    network_id: str
+    addresses: tuple[VipAddress, ...]
+    port_id: str | None = None
+    admin_state_up: bool = True
+
+
+class Vip(Struct, frozen=True, kw_only=True):
+    """*addresses* are (subnet id, address) in the order of the request."""
+
+    port_id: str
+    network_id: str
+    addresses: tuple[tuple[str, str], ...]
+
+
+class AmphoraRequest(Struct, frozen=True, kw_only=True):
+    """An amphora that needs a node. *beside* are nodes of the same load balancer: better not those.
+
+    *nodes* are the enrolled ones, for drivers that choose among them.
+    """
+
+    amphora_id: str
+    load_balancer_id: str
+    nodes: tuple[Node, ...] = ()
+    beside: tuple[str, ...] = ()
+    zone: str | None = None
+
+
+class Compute(Protocol):
+    """Nodes for amphorae."""
+
+    def ensure_node(self, request: AmphoraRequest) -> str | None:
+        """The id of the node that is to carry the amphora; None while it is still being made.
+
+        Raise `TryAgain` ("no node …") when nothing can carry it now.
+        """
+
+    def ensure_absent(self, amphora_id: str) -> None:
+        """Remove what was made for the amphora alone; one that is already gone is success."""
+
+
+class Network(Protocol):
+    """Networks as tenants see them, and ports for VIPs and amphorae."""
+
+    def has_network(self, network_id: str, caller: Caller) -> bool:
+        """Whether the caller can see such a network."""
+
+    def subnet(self, subnet_id: str, caller: Caller) -> SubnetFacts | None:
+        """The subnet, None if the caller can see no such one."""
+
+    def subnets(self, network_id: str, caller: Caller) -> Sequence[SubnetFacts]:
+        """The network's subnets in a stable order; empty when there are none."""
+
+    def port(self, port_id: str, caller: Caller) -> PortFacts | None:
+        """The port, None if the caller can see no such one."""
+
+    def has_qos_policy(self, policy_id: str, caller: Caller) -> bool | None:
+        """Whether there is such a policy; None when the network service has no QoS at all."""
+
+    def has_security_group(self, group_id: str, caller: Caller) -> bool:
+        """Whether the caller can see such a security group."""
+
+    def allocate_vip(self, request: VipRequest) -> Vip:
+        """Make (or find, or take over) the VIP port `octavia-lb-<load balancer id>`.
+
+        Raise `Conflict` for an address in use, `Invalid` for one outside its subnet or a subnet that is
+        full, as `ApiError`s that name address and subnet.
+        """
+
+    def release_vip(self, load_balancer_id: str) -> None:
+        """Delete the port that `allocate_vip` made; a tenant's own port is only freed."""
+
+    def ensure_amphora_port(self, amphora_id: str, subnet_id: str, vips: Sequence[str] = ()) -> Port:
+        """A port of the amphora in the subnet, `octavia-lb-vrrp-<amphora id>` when it answers for *vips*.
+
+        Raise `TryAgain` ("subnet full …") when there is no free address.
+        """
+
+    def release_amphora_ports(self, amphora_id: str) -> None:
+        """Delete all ports of the amphora."""

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error that Statera raises on purpose.
+
+    StateraError
+    ├── SetupError            the operator can mend it: one sentence that says what to do, exit status 1
+    ├── ApiError              the caller can mend it; carries an HTTP status and a fault text
+    │   ├── NotFound, Invalid, BadField, Forbidden, QuotaMet, ImmutableObject …
+    │   └── Unavailable       nobody's fault: ask again
+    ├── LeaseLost             another worker holds the load balancer now; drop the pass
+    └── DriverError           the cloud or a node failed; carries a reason code for the event
+        ├── TryAgain          may pass by itself: the controller backs off
+        └── GiveUp            will not pass soon: the load balancer shows ERROR and is retried slowly
+
+An `ApiError` subclass is a row: its status and its fault text with one `{}` per argument. The texts are
+those of the Octavia v2 API, because clients match on them.
+"""
+
+from http import HTTPStatus
+
+
+class StateraError(Exception):
+    """The root: `except StateraError` catches what we raise on purpose and nothing else."""
+
+
+class SetupError(StateraError):
+    """The command cannot start; the message says why and what to do next."""
+
+
+class LeaseLost(StateraError):
+    """The pass lost its lease; whatever it has not written yet must not be written."""
+
+
+class ApiError(StateraError):
+    """A request that is refused; `str()` is the fault text shown to the caller."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    text = "Something unknown went wrong"
+
+    def __init__(self, *values: object) -> None:
+        super().__init__(self.text.format(*values))
+
+
+class NotFound(ApiError):
+    """Arguments: what kind of object, its id."""
+
+    status, text = HTTPStatus.NOT_FOUND, "{} {} not found."
+
+
+class InvalidSubresource(ApiError):
+    """A network object named in a body does not exist. Arguments: kind, id."""
+
+    status, text = HTTPStatus.BAD_REQUEST, "{} {} not found."
+
+
+class Forbidden(ApiError):
+    """The policy refuses."""
+
+    status, text = HTTPStatus.FORBIDDEN, "Policy does not allow this request to be performed."
+
+
+class QuotaMet(ApiError):
+    """Argument: the kind of object."""
+
+    status, text = HTTPStatus.FORBIDDEN, "Quota has been met for resources: {}"
+
+
+class Invalid(ApiError):
+    """Argument: what is wrong."""
+
+    status, text = HTTPStatus.BAD_REQUEST, "Validation failure: {}"
+
+
+class BadRequest(ApiError):
+    """Argument: the whole sentence."""
+
+    status, text = HTTPStatus.BAD_REQUEST, "{}"
+
+
+class BadField(ApiError):
+    """Arguments: field, value, why."""
+
+    status, text = HTTPStatus.BAD_REQUEST, "Invalid input for field/attribute {}. Value: '{}'. {}"
+
+
+class InvalidOption(ApiError):
+    """Arguments: value, option."""
+
+    status, text = HTTPStatus.BAD_REQUEST, "{} is not a valid option for {}"
+
+
+class DisabledOption(ApiError):
+    """Arguments: option, value."""
+
+    status, text = HTTPStatus.BAD_REQUEST, "The selected {} is not allowed in this deployment: {}"
+
+
+class UnsupportedMediaType(ApiError):
+    """Argument: the media type."""
+
+    status, text = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Unknown mimetype: {}"
+
+
+class ImmutableObject(ApiError):
+    """Arguments: kind, id."""
+
+    status, text = HTTPStatus.CONFLICT, "{} {} is immutable and cannot be updated."
+
+
+class PendingState(ApiError):
+    """Arguments: provisioning status, load balancer id."""
+
+    status, text = HTTPStatus.CONFLICT, "Invalid state {} of loadbalancer resource {}"
+
+
+class Conflict(ApiError):
+    """Argument: the whole sentence."""
+
+    status, text = HTTPStatus.CONFLICT, "{}"
+
+
+class ProviderUnsupported(ApiError):
+    """Arguments: provider, what it does not support."""
+
+    status, text = HTTPStatus.NOT_IMPLEMENTED, "Provider '{}' does not support a requested option: {}"
+
+
+class ProviderMissing(ApiError):
+    """Argument: the provider that is enabled but cannot be loaded."""
+
+    status, text = HTTPStatus.NOT_IMPLEMENTED, "Provider '{}' was not found."
+
+
+class Unavailable(ApiError):
+    """Argument: the whole sentence, which asks to try again."""
+
+    status, text = HTTPStatus.SERVICE_UNAVAILABLE, "{}"
+
+
+class DriverError(StateraError):
+    """A call to the cloud or a node failed: `reason` is the event's code, the message its text."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class TryAgain(DriverError):
+    """May pass by itself."""
+
+
+class GiveUp(DriverError):
+    """Needs somebody: an operator, or another wish of the user."""

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is there: amphorae, the ports that they use, the nodes that carry them."""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Role(StrEnum):
+    STANDALONE = "STANDALONE"
+    MASTER = "MASTER"
+    BACKUP = "BACKUP"
+
+
+ROLES = {"SINGLE": (Role.STANDALONE,), "ACTIVE_STANDBY": (Role.MASTER, Role.BACKUP)}
+"""Which roles a load balancer of each topology has; one amphora holds each."""
+
+
+class Port(Struct, frozen=True, kw_only=True):
+    """An address of an amphora on a network: the VIP network first, then those of members."""
+
+    port_id: str
+    network_id: str
+    subnet_id: str
+    ip_address: str
+    cidr: str
+    gateway_ip: str | None = None
+    mac_address: str | None = None
+    mtu: int = 1500
+    bridge: str | None = None
+
+
+class Amphora(Struct, frozen=True, kw_only=True):
+    """One isolated HAProxy that serves one load balancer, as the store knows it.
+
+    `born_version` is the load balancer's version when it was added: older than the load balancer's
+    `failover_version` means that it must be replaced. `applied_version` is what its node last said
+    that it runs. `node_heard` is true while a live health manager holds a connection from its node.
+    """
+
+    id: str
+    load_balancer_id: str
+    role: Role
+    born_version: int
+    node_id: str | None = None
+    node_heard: bool = False
+    ports: tuple[Port, ...] = ()
+    applied_version: int = 0
+    replace: bool = False
+    leaving: bool = False
+    gone: bool = False
+
+
+class Node(Struct, frozen=True, kw_only=True):
+    """A machine with an agent; `amphorae` counts what is placed on it."""
+
+    id: str
+    name: str
+    heard: bool
+    drained: bool = False
+    amphorae: int = 0
+    zone: str | None = None

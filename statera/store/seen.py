@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read what is there: amphorae and nodes as the records of `model.fleet`."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from msgspec import Struct, convert
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, exists, func, select
+
+from statera.model.fleet import Amphora, Node
+from statera.store.clock import now_ms
+from statera.store.tables import amphorae, managers, nodes
+
+Record = TypeVar("Record", bound=Struct)
+
+
+def is_heard() -> ColumnElement[bool]:
+    """Whether a live health manager holds a connection from the row's node; expects `nodes` in the query."""
+    return exists(
+        select(managers.c.id).where(managers.c.id == nodes.c.manager_id, managers.c.alive_until_ms > now_ms())
+    )
+
+
+def load_amphorae(connection: Connection, load_balancer_id: str) -> list[Amphora]:
+    """The load balancer's amphorae that are not removed yet, oldest first. One statement."""
+    columns = [amphorae.c[name] for name in (
+        "id", "load_balancer_id", "role", "born_version", "node_id", "ports", "applied_version", "replace",
+        "leaving", "gone")]
+    heard = func.coalesce(is_heard(), False).label("node_heard")
+    statement = (
+        select(*columns, heard)
+        .outerjoin(nodes, nodes.c.id == amphorae.c.node_id)
+        .where(amphorae.c.load_balancer_id == load_balancer_id, amphorae.c.deleted_at.is_(None))
+        .order_by(amphorae.c.created_at, amphorae.c.id)
+    )
+    return _records(connection.execute(statement).mappings().all(), Amphora)
+
+
+def load_nodes(connection: Connection) -> list[Node]:
+    """Every enrolled node with the number of amphorae on it, by name. One statement."""
+    placed = (
+        select(func.count()).select_from(amphorae)
+        .where(and_(amphorae.c.node_id == nodes.c.id, amphorae.c.deleted_at.is_(None)))
+        .correlate(nodes).scalar_subquery()
+    )
+    statement = select(
+        nodes.c.id, nodes.c.name, nodes.c.zone, nodes.c.drained, is_heard().label("heard"), placed.label("amphorae")
+    ).order_by(nodes.c.name)
+    return _records(connection.execute(statement).mappings().all(), Node)
+
+
+def _records(rows: Sequence[RowMapping], record: type[Record]) -> list[Record]:
+    return [convert(dict(row), record, strict=False) for row in rows]

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place that says "done": whoever brings the last missing fact calls it, in any order, as often as it likes."""
+
+from sqlalchemy import Connection, and_, delete, exists, func, or_, select, update
+
+from statera.store.seen import is_heard
+from statera.store.tables import TREE, amphorae, load_balancers, nodes, tags
+
+
+def settle(connection: Connection, load_balancer_id: str) -> int | None:
+    """Raise `done_version` to what every reachable amphora runs, and drop what was deleted up to there.
+
+    Nothing happens before a controller pass has seen the newest change of infrastructure. An amphora on
+    a node that nobody hears is not waited for while another one serves. Returns the new `done_version`,
+    None when nothing changed. Must run in a write transaction.
+    """
+    lb = load_balancers.c
+    row = connection.execute(
+        select(lb.version, lb.done_version, lb.infra_version, lb.settled_version, lb.deleting)
+        .where(lb.id == load_balancer_id)
+        .with_for_update()
+    ).one_or_none()
+    if row is None or row.deleting or row.settled_version < row.infra_version:
+        return None
+    done: int = min(row.version, _running(connection, load_balancer_id))
+    if done <= row.done_version:
+        return None
+    connection.execute(
+        update(load_balancers)
+        .where(lb.id == load_balancer_id, lb.done_version < done)
+        .values(done_version=done, failed_version=None, failure=None, attempts=0)
+    )
+    drop_deleted(connection, load_balancer_id, done)
+    return done
+
+
+def drop_deleted(connection: Connection, load_balancer_id: str, done: int) -> None:
+    """Remove the rows whose deletion was wished at version *done* or before; their children go with them."""
+    for table in TREE:
+        going = and_(table.c.load_balancer_id == load_balancer_id, table.c.deleting, table.c.wanted_version <= done)
+        connection.execute(delete(tags).where(tags.c.resource_id.in_(select(table.c.id).where(going))))
+        connection.execute(delete(table).where(going))
+
+
+def _running(connection: Connection, load_balancer_id: str) -> int:
+    """The oldest version among the amphorae that count; 0 when none does."""
+    heard = exists(select(nodes.c.id).where(nodes.c.id == amphorae.c.node_id, is_heard()))
+    oldest = connection.execute(
+        select(func.min(amphorae.c.applied_version)).where(
+            amphorae.c.load_balancer_id == load_balancer_id, ~amphorae.c.leaving,
+            amphorae.c.deleted_at.is_(None), or_(heard, amphorae.c.node_id.is_(None)),
+        )
+    ).scalar_one()
+    return int(oldest or 0)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two statuses as SQL, for filters and lists: the same rules as `model.status`, row by row.
+
+Every expression expects the object's own table joined to `load_balancers` (for a load balancer: itself).
+"""
+
+from sqlalchemy import ColumnElement, Table, and_, case, exists, func, literal, or_, select
+
+from statera.model.status import Operating, Provisioning
+from statera.store.clock import now_ms
+from statera.store.tables import health_monitors, l7policies, l7rules, listeners, load_balancers, managers, members
+
+ALWAYS_FRESH = (health_monitors, l7policies, l7rules)
+"""Objects that nobody reports on: they are on when they run and their admin state is up."""
+
+STALE = {load_balancers.name: Operating.ERROR, listeners.name: Operating.ERROR}
+"""What shows when no live health manager vouches for an earlier report; other objects show OFFLINE."""
+
+
+def provisioning_status(table: Table) -> ColumnElement[str]:
+    lb, row = load_balancers.c, table.c
+    failed = [row.failed_version >= row.wanted_version]
+    if table is not load_balancers:
+        failed.append(lb.failed_version >= row.wanted_version)
+    whens = [
+        (or_(*failed), Provisioning.ERROR),
+        (row.deleting, Provisioning.PENDING_DELETE),
+        (lb.done_version < row.created_version, Provisioning.PENDING_CREATE),
+        (lb.done_version < row.wanted_version, Provisioning.PENDING_UPDATE),
+    ]
+    if table is load_balancers:
+        whens.insert(0, (lb.deleted_at.is_not(None), Provisioning.DELETED))
+    return case(*((when, literal(str(then))) for when, then in whens), else_=literal(str(Provisioning.ACTIVE)))
+
+
+def operating_status(table: Table) -> ColumnElement[str]:
+    lb, row = load_balancers.c, table.c
+    offline = literal(str(Operating.OFFLINE))
+    if table in ALWAYS_FRESH:
+        up = and_(row.admin_state_up, lb.done_version >= row.created_version)
+        return case((up, literal(str(Operating.ONLINE))), else_=offline)
+    whens = [(~row.admin_state_up, offline)]
+    if table is members:
+        whens = [(and_(~row.admin_state_up, lb.done_version >= row.created_version), offline)]
+    unvouched = and_(
+        row.reported_status.not_in([str(Operating.OFFLINE), str(Operating.NO_MONITOR)]),
+        ~exists(select(managers.c.id).where(managers.c.id == lb.manager_id, managers.c.alive_until_ms > now_ms())),
+    )
+    whens.append((unvouched, literal(str(STALE.get(table.name, Operating.OFFLINE)))))
+    return case(*whens, else_=row.reported_status)
+
+
+def updated_at(table: Table) -> ColumnElement[object]:
+    """Null until the object first leaves PENDING_CREATE, a time from then on."""
+    lb, row = load_balancers.c, table.c
+    return case((lb.done_version >= row.created_version, func.coalesce(row.updated_at, row.created_at)), else_=None)

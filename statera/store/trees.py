@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read one load balancer with all that hangs on it, in a fixed number of statements."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from msgspec import Struct, convert, structs
+from sqlalchemy import Connection, RowMapping, Table, select
+
+from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool
+from statera.store import tables
+
+Record = TypeVar("Record", bound=Struct)
+
+
+def load_tree(connection: Connection, load_balancer_id: str) -> LoadBalancer | None:
+    """The load balancer as it is wanted now, None if there is no such row (or it is deleted already).
+
+    Objects that are being deleted are in it, marked `deleting`. Children come in the order of their
+    creation, policies by position. Seven statements, whatever the size.
+    """
+    row = connection.execute(
+        select(tables.load_balancers).where(
+            tables.load_balancers.c.id == load_balancer_id, tables.load_balancers.c.deleted_at.is_(None)
+        )
+    ).mappings().one_or_none()
+    if row is None:
+        return None
+    below = {table.name: _children(connection, table, load_balancer_id) for table in tables.TREE}
+    rules = _grouped(below["l7rules"], "l7policy_id", L7Rule)
+    policies = _grouped(below["l7policies"], "listener_id", L7Policy, rules=rules)
+    members = _grouped(below["members"], "pool_id", Member)
+    monitors = _grouped(below["health_monitors"], "pool_id", HealthMonitor)
+    return _record(
+        LoadBalancer,
+        row,
+        listeners=[
+            _record(Listener, child, l7policies=sorted(policies[child["id"]], key=lambda policy: policy.position))
+            for child in below["listeners"]
+        ],
+        pools=[
+            _record(
+                Pool, child, members=members[child["id"]],
+                healthmonitor=next((monitor for monitor in monitors[child["id"]] if not monitor.deleting), None),
+            )
+            for child in below["pools"]
+        ],
+    )
+
+
+def _children(connection: Connection, table: Table, load_balancer_id: str) -> Sequence[RowMapping]:
+    statement = select(table).where(table.c.load_balancer_id == load_balancer_id)
+    return connection.execute(statement.order_by(table.c.created_at, table.c.id)).mappings().all()
+
+
+def _grouped(
+    rows: Sequence[RowMapping], owner: str, record: type[Record], **nested: Mapping[str, list[Any]]
+) -> defaultdict[str, list[Record]]:
+    """Records by the id of what they belong to; *nested* brings each its own children."""
+    grouped: defaultdict[str, list[Record]] = defaultdict(list)
+    for row in rows:
+        inner = {name: children.get(row["id"], []) for name, children in nested.items()}
+        grouped[row[owner]].append(_record(record, row, **inner))
+    return grouped
+
+
+def _record(record: type[Record], row: RowMapping, **nested: Any) -> Record:
+    columns = {field.name: row[field.name] for field in structs.fields(record) if field.name in row}
+    return convert({**columns, **nested}, record, from_attributes=True)

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What crosses between a health manager and a node: specs down, facts up, over one WebSocket.
+
+Each message is one JSON text frame holding a tagged struct. A node first says `Hello`; the health
+manager answers `Roster`, the complete list of what the node is to carry, then a `Put` for each amphora
+whose version the node does not run yet. Messages only ever name goals: any of them may be repeated,
+and a lost one is made up for at the next connection.
+
+Compatibility: fields are only ever added, with a default. `SPEC_VERSION` rises when an old agent could
+misread a spec; an agent names the versions it reads in `Hello`.
+"""
+
+from typing import Literal, cast
+
+import msgspec
+from msgspec import Struct
+
+from statera.model.fleet import Role
+
+SPEC_VERSION = 1
+
+
+class Address(Struct, frozen=True, kw_only=True):
+    """An address with the prefix length of its subnet, and the subnet's gateway if it has one."""
+
+    ip: str
+    prefix: int
+    gateway: str | None = None
+
+
+class Interface(Struct, frozen=True, kw_only=True):
+    """A leg of an amphora. The first is `eth1`, on the VIP network; members' networks follow.
+
+    On a host *bridge* names the bridge to plug into. In a virtual machine *mac_address* finds the
+    interface.
+    """
+
+    name: str
+    network_id: str
+    addresses: tuple[Address, ...]
+    mac_address: str | None = None
+    bridge: str | None = None
+    mtu: int = 1500
+
+
+class ListenerSpec(Struct, frozen=True, kw_only=True):
+    """One enabled listener; *default_pool_id* names an enabled pool of the same spec or nothing."""
+
+    id: str
+    protocol: str
+    protocol_port: int
+    connection_limit: int = -1
+    default_pool_id: str | None = None
+    insert_headers: dict[str, str] = {}
+    timeout_client_data: int = 50_000
+    timeout_member_connect: int = 5_000
+    timeout_member_data: int = 50_000
+    timeout_tcp_inspect: int = 0
+    allowed_cidrs: tuple[str, ...] = ()
+
+
+class MonitorSpec(Struct, frozen=True, kw_only=True):
+    """An enabled health monitor; *delay* and *timeout* in seconds."""
+
+    type: str
+    delay: int
+    timeout: int
+    max_retries: int
+    max_retries_down: int = 3
+    http_method: str | None = None
+    url_path: str | None = None
+    expected_codes: str | None = None
+    http_version: float | None = None
+    domain_name: str | None = None
+
+
+class MemberSpec(Struct, frozen=True, kw_only=True):
+    id: str
+    address: str
+    protocol_port: int
+    weight: int = 1
+    enabled: bool = True
+    backup: bool = False
+    monitor_address: str | None = None
+    monitor_port: int | None = None
+
+
+class PersistenceSpec(Struct, frozen=True, kw_only=True):
+    type: str
+    cookie_name: str | None = None
+    persistence_timeout: int | None = None
+    persistence_granularity: str | None = None
+
+
+class PoolSpec(Struct, frozen=True, kw_only=True):
+    """One enabled pool that a listener uses."""
+
+    id: str
+    protocol: str
+    lb_algorithm: str
+    members: tuple[MemberSpec, ...] = ()
+    monitor: MonitorSpec | None = None
+    session_persistence: PersistenceSpec | None = None
+
+
+class VrrpSpec(Struct, frozen=True, kw_only=True):
+    """How the two of a pair agree who answers for the VIP; *advert_seconds* as keepalived's advert_int."""
+
+    priority: int
+    peer_ip: str
+    router_id: int = 1
+    advert_seconds: float = 0.1
+
+
+class Spec(Struct, frozen=True, kw_only=True):
+    """All that one amphora is to run. *version* is the load balancer's; a higher one replaces a lower."""
+
+    amphora_id: str
+    load_balancer_id: str
+    version: int
+    role: Role
+    interfaces: tuple[Interface, ...]
+    vips: tuple[Address, ...]
+    listeners: tuple[ListenerSpec, ...] = ()
+    pools: tuple[PoolSpec, ...] = ()
+    vrrp: VrrpSpec | None = None
+    enabled: bool = True
+    spec_version: int = SPEC_VERSION
+
+
+class LocalNetwork(Struct, frozen=True, kw_only=True):
+    """A network that every host carries as a Linux bridge.
+
+    The host bears *gateways* (address/prefix) on it, so that the host itself reaches what is behind. An
+    *existing* bridge is used as it is and never removed.
+    """
+
+    id: str
+    bridge: str
+    gateways: tuple[str, ...] = ()
+    mtu: int = 1500
+    existing: bool = False
+
+
+# From the health manager to the node.
+
+
+class Roster(Struct, frozen=True, kw_only=True, tag="roster"):
+    """The whole of what the node is to carry; whatever else it carries must go and be reported `Gone`."""
+
+    amphorae: tuple[str, ...]
+    networks: tuple[LocalNetwork, ...] = ()
+    report_seconds: float = 1.0
+    beat_seconds: float = 3.0
+
+
+class Put(Struct, frozen=True, kw_only=True, tag="put"):
+    spec: Spec
+
+
+class Certificate(Struct, frozen=True, kw_only=True, tag="certificate"):
+    """The answer to `Renew`: the new certificate and the roots to trust from now on, PEM."""
+
+    certificate: str
+    roots: str
+
+
+Down = Roster | Put | Certificate
+
+
+# From the node to the health manager.
+
+
+class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
+    """First on every connection. *running* maps each amphora that the node carries to its version."""
+
+    agent_version: str
+    spec_versions: tuple[int, ...] = (SPEC_VERSION,)
+    features: tuple[str, ...] = ()
+    hostname: str = ""
+    running: dict[str, int] = {}
+
+
+class Applied(Struct, frozen=True, kw_only=True, tag="applied"):
+    """The node now runs *version*, or could not: then *failure* says why and the node goes on trying."""
+
+    amphora_id: str
+    version: int
+    failure: str | None = None
+    how: Literal["nothing", "runtime", "reload", "start"] = "nothing"
+    seconds: float = 0.0
+
+
+class Gone(Struct, frozen=True, kw_only=True, tag="gone"):
+    """Nothing of this amphora is left on the node."""
+
+    amphora_id: str
+
+
+class Counters(Struct, frozen=True, kw_only=True, array_like=True):
+    """Totals of one listener since the amphora was made; they never fall, reloads and restarts included."""
+
+    bytes_in: int = 0
+    bytes_out: int = 0
+    active_connections: int = 0
+    total_connections: int = 0
+    request_errors: int = 0
+
+
+class Report(Struct, frozen=True, kw_only=True, tag="report"):
+    """HAProxy's own words by object id: only what changed since the last report on this connection.
+
+    *full* says that objects that are not named have no status. Pools are keyed by pool id, the worst of
+    a pool's backends counts.
+    """
+
+    amphora_id: str
+    full: bool = False
+    vrrp: str | None = None
+    listeners: dict[str, str] = {}
+    pools: dict[str, str] = {}
+    members: dict[str, str] = {}
+    counters: dict[str, Counters] = {}
+
+
+class Beat(Struct, frozen=True, kw_only=True, tag="beat"):
+    """Nothing changed; the node is alive."""
+
+
+class Renew(Struct, frozen=True, kw_only=True, tag="renew"):
+    """Ask for a new certificate for this node; PEM certificate signing request."""
+
+    csr: str
+
+
+Up = Hello | Applied | Gone | Report | Beat | Renew
+
+
+# A node without a certificate posts Join to /v1/join and gets Joined or 403.
+
+
+class Join(Struct, frozen=True, kw_only=True):
+    token: str
+    name: str
+    csr: str
+
+
+class Joined(Struct, frozen=True, kw_only=True):
+    node_id: str
+    certificate: str
+    roots: str
+
+
+_encoder = msgspec.json.Encoder()
+_up = msgspec.json.Decoder(Up)
+_down = msgspec.json.Decoder(Down)
+
+
+def encode(message: Up | Down | Join | Joined | Spec) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode_up(data: bytes | str) -> Up:
+    """Raise `msgspec.ValidationError` for anything that is not a message of a node."""
+    return cast(Up, _up.decode(data))
+
+
+def decode_down(data: bytes | str) -> Down:
+    """Raise `msgspec.ValidationError` for anything that is not a message of a health manager."""
+    return cast(Down, _down.decode(data))

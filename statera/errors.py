@@ -118,6 +118,24 @@ class Conflict(ApiError):
     status, text = HTTPStatus.CONFLICT, "{}"
 
 
+class AddressTaken(Conflict):
+    """Arguments: address, subnet id."""
+
+    text = "IP address {} is already in use in subnet {}."
+
+
+class SubnetFull(Invalid):
+    """Arguments: subnet id, its CIDR."""
+
+    text = "Validation failure: Subnet {} ({}) has no free address left."
+
+
+class InUse(Conflict):
+    """Arguments: kind, id, what uses it."""
+
+    text = "{} {} is in use by {}."
+
+
 class ProviderUnsupported(ApiError):
     """Arguments: provider, what it does not support."""
 

@@ -149,7 +149,8 @@ class Desk:
         """Only names and descriptions can change."""
         if fixed := sorted(set(body) - RENAMED):
             raise BadField(fixed[0], body[fixed[0]], "It cannot be changed.")
-        self.book.rename(kind, id, msgspec.convert(body, dict[str, str]))
+        wish = parse(Owned, body)
+        self.book.rename(kind, id, {field: getattr(wish, field) for field in body})
 
     def delete_network(self, id: str) -> None:
         self.book.remove_network(id)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every command does first: configuration, logging, and one clear sentence when it cannot start."""
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 from oslo_config import cfg
@@ -13,20 +15,31 @@ from statera.errors import SetupError
 Main = Callable[[Settings, cfg.ConfigOpts], None]
 
 
-def configure(prog: str, args: Sequence[str] | None = None) -> tuple[Settings, cfg.ConfigOpts]:
-    """Parse `--config-file` and friends, set up logging. Raises `SetupError`."""
+def configure(
+    prog: str, args: Sequence[str] | None = None, *, options: Sequence[cfg.Opt] = ()
+) -> tuple[Settings, cfg.ConfigOpts]:
+    """Parse `--config-file` and friends and the command's own *options*, set up logging. Raises `SetupError`."""
     conf = cfg.ConfigOpts()
     log.register_options(conf)
+    conf.register_cli_opts(options)
     settings = load(conf, sys.argv[1:] if args is None else args, prog=prog)
     log.setup(conf, prog)
     return settings, conf
 
 
-def run(prog: str, main: Main, args: Sequence[str] | None = None) -> None:
+def run(prog: str, main: Main, args: Sequence[str] | None = None, *, options: Sequence[cfg.Opt] = ()) -> None:
     """Run *main* with the settings; a `SetupError` becomes one line on stderr and exit status 1."""
     try:
-        main(*configure(prog, args))
+        main(*configure(prog, args, options=options))
     except SetupError as error:
         sys.exit(f"{prog}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def stop_signal() -> threading.Event:
+    """An event that SIGTERM and SIGINT set from now on. Must be called in the main thread."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

@@ -82,7 +82,12 @@ class AmphoraRequest(Struct, frozen=True, kw_only=True):
 
 
 class Compute(Protocol):
-    """Nodes for amphorae."""
+    """Nodes for amphorae.
+
+    Without *has_nodes* no node ever carries an amphora: the controller itself says that it runs.
+    """
+
+    has_nodes: bool
 
     def ensure_node(self, request: AmphoraRequest) -> str | None:
         """The id of the node that is to carry the amphora; None while it is still being made.
@@ -131,5 +136,5 @@ class Network(Protocol):
         Raise `TryAgain` ("subnet full …") when there is no free address.
         """
 
-    def release_amphora_ports(self, amphora_id: str) -> None:
-        """Delete all ports of the amphora."""
+    def release_amphora_ports(self, amphora_id: str, keep: Sequence[str] = ()) -> None:
+        """Delete the ports of the amphora but for those in the subnets *keep*."""

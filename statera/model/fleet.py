@@ -52,11 +52,15 @@ class Amphora(Struct, frozen=True, kw_only=True):
 
 
 class Node(Struct, frozen=True, kw_only=True):
-    """A machine with an agent; `amphorae` counts what is placed on it."""
+    """A machine with an agent; `amphorae` counts what is placed on it.
+
+    `lost` means that the fleet has given it up: what it carried is to be replaced.
+    """
 
     id: str
     name: str
     heard: bool
+    lost: bool = False
     drained: bool = False
     amphorae: int = 0
     zone: str | None = None

@@ -4,7 +4,7 @@
 from datetime import UTC, datetime
 
 from msgspec import Struct, structs
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
 from statera.store import tables
 
@@ -30,6 +30,13 @@ def record(connection: Connection, event: Event) -> None:
     """Write *event*; one without an object is about the load balancer itself."""
     values = structs.asdict(event) | {"object_id": event.object_id or event.load_balancer_id}
     connection.execute(insert(tables.events).values(at=utc_now(), **values))
+
+
+def latest_reason(connection: Connection, load_balancer_id: str) -> str | None:
+    """The reason of the newest event of a load balancer, so that nobody says the same twice in a row."""
+    events = tables.events.c
+    newest = select(events.reason).where(events.load_balancer_id == load_balancer_id)
+    return connection.execute(newest.order_by(events.id.desc()).limit(1)).scalar_one_or_none()
 
 
 def utc_now() -> datetime:

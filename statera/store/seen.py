@@ -4,12 +4,12 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from msgspec import Struct, convert
+from msgspec import Struct, convert, json
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, exists, func, select
 
 from statera.model.fleet import Amphora, Node
 from statera.store.clock import now_ms
-from statera.store.tables import amphorae, managers, nodes
+from statera.store.tables import amphorae, availability_zone_profiles, availability_zones, managers, nodes
 
 Record = TypeVar("Record", bound=Struct)
 
@@ -19,6 +19,11 @@ def is_heard() -> ColumnElement[bool]:
     return exists(
         select(managers.c.id).where(managers.c.id == nodes.c.manager_id, managers.c.alive_until_ms > now_ms())
     )
+
+
+def is_lost() -> ColumnElement[bool]:
+    """Whether the fleet has given up the row's node, and it has not come back since; expects `nodes`."""
+    return and_(nodes.c.lost_ms.is_not(None), ~is_heard())
 
 
 def load_amphorae(connection: Connection, load_balancer_id: str) -> list[Amphora]:
@@ -44,9 +49,22 @@ def load_nodes(connection: Connection) -> list[Node]:
         .correlate(nodes).scalar_subquery()
     )
     statement = select(
-        nodes.c.id, nodes.c.name, nodes.c.zone, nodes.c.drained, is_heard().label("heard"), placed.label("amphorae")
+        nodes.c.id, nodes.c.name, nodes.c.zone, nodes.c.drained, is_heard().label("heard"), is_lost().label("lost"),
+        placed.label("amphorae"),
     ).order_by(nodes.c.name)
     return _records(connection.execute(statement).mappings().all(), Node)
+
+
+def compute_zone(connection: Connection, availability_zone: str | None) -> str | None:
+    """The `compute_zone` that an availability zone stands for, None for anywhere."""
+    profiles = availability_zone_profiles
+    data = connection.execute(
+        select(profiles.c.availability_zone_data)
+        .join(availability_zones, availability_zones.c.availability_zone_profile_id == profiles.c.id)
+        .where(availability_zones.c.name == availability_zone)
+    ).scalar_one_or_none() if availability_zone else None
+    zone = json.decode(data).get("compute_zone") if data else None
+    return str(zone) if zone else None
 
 
 def _records(rows: Sequence[RowMapping], record: type[Record]) -> list[Record]:

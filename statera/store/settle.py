@@ -3,15 +3,18 @@
 
 from sqlalchemy import Connection, and_, delete, exists, func, or_, select, update
 
+from statera.store.clock import now_ms
 from statera.store.seen import is_heard
 from statera.store.tables import TREE, amphorae, load_balancers, nodes, tags
+from statera.store.wake import announce
 
 
 def settle(connection: Connection, load_balancer_id: str) -> int | None:
     """Raise `done_version` to what every reachable amphora runs, and drop what was deleted up to there.
 
-    Nothing happens before a controller pass has seen the newest change of infrastructure. An amphora on
-    a node that nobody hears is not waited for while another one serves. Returns the new `done_version`,
+    As long as a controller pass has to see the newest change of infrastructure, it only asks for that pass,
+    which may wait for the fact that brought us here. An amphora on a node that nobody hears is not waited
+    for while another one serves. Returns the new `done_version`,
     None when nothing changed. Must run in a write transaction.
     """
     lb = load_balancers.c
@@ -20,7 +23,10 @@ def settle(connection: Connection, load_balancer_id: str) -> int | None:
         .where(lb.id == load_balancer_id)
         .with_for_update()
     ).one_or_none()
-    if row is None or row.deleting or row.settled_version < row.infra_version:
+    if row is None:
+        return None
+    if row.deleting or row.settled_version < row.infra_version:
+        ask_for_pass(connection, load_balancer_id)
         return None
     done: int = min(row.version, _running(connection, load_balancer_id))
     if done <= row.done_version:
@@ -32,6 +38,17 @@ def settle(connection: Connection, load_balancer_id: str) -> int | None:
     )
     drop_deleted(connection, load_balancer_id, done)
     return done
+
+
+def ask_for_pass(connection: Connection, *load_balancer_ids: str) -> None:
+    """Let a worker look at these load balancers now, whatever it waits for."""
+    lb = load_balancers.c
+    connection.execute(
+        update(load_balancers)
+        .where(lb.id.in_(load_balancer_ids), lb.deleted_at.is_(None), or_(lb.due_ms.is_(None), lb.due_ms > now_ms()))
+        .values(due_ms=now_ms())
+    )
+    announce(connection)
 
 
 def drop_deleted(connection: Connection, load_balancer_id: str, done: int) -> None:

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""octavia-db-manage: bring the database's schema to what this release needs."""
+
+import sys
+from argparse import ArgumentParser, _SubParsersAction
+from collections.abc import Callable, Mapping
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from oslo_config import cfg
+
+from statera.commands import build, start
+from statera.config import Settings
+from statera.errors import SetupError
+from statera.store import migrations
+from statera.store.engine import Store
+
+PROG = "octavia-db-manage"
+
+
+def main() -> None:
+    start.run(PROG, manage, options=[cfg.SubCommandOpt("command", title="commands", handler=_add_commands)])
+
+
+def manage(settings: Settings, conf: cfg.ConfigOpts) -> None:
+    """Run the command that *conf* names."""
+    if conf.command.name is None:
+        raise SetupError(f"say what to do: {', '.join(COMMANDS)}")
+    store = build.open_store(settings)
+    try:
+        COMMANDS[conf.command.name](store, conf.command)
+    except CommandError as error:
+        raise SetupError(str(error)) from error
+    finally:
+        store.close()
+
+
+def upgrade(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
+    """Upgrade to a revision, or by --delta steps; with --sql only print the statements."""
+    revision = f"+{said.delta}" if said.delta else said.revision
+    if not revision:
+        raise SetupError("say how far to upgrade: `upgrade head`, a revision, or --delta N")
+    _run(store, lambda config: command.upgrade(config, revision, sql=said.sql), sql=said.sql, write=True)
+
+
+def stamp(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
+    """Write down that the schema is at a revision, without changing it."""
+    _run(store, lambda config: command.stamp(config, said.revision, sql=said.sql), sql=said.sql, write=True)
+
+
+def revision(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
+    """For developers: start a new migration, with --autogenerate from what store/tables.py has more."""
+    _run(store, lambda config: command.revision(config, said.message, autogenerate=said.autogenerate), write=True)
+
+
+def current(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
+    """Print the revision that the database is at."""
+    _run(store, lambda config: command.current(config, verbose=said.verbose))
+
+
+def history(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
+    """Print all revisions, newest first."""
+    command.history(migrations.alembic_config(), verbose=said.verbose)
+
+
+def branches(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
+    """Print where the history forks; it never should."""
+    command.branches(migrations.alembic_config())
+
+
+def check_migration(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
+    """Fail unless the database has the schema that this program needs."""
+    migrations.require_schema(store)
+    print("The schema is up to date.")
+
+
+def upgrade_persistence(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
+    """Nothing to do: there are no task flows to persist."""
+    print("Nothing to do: the database holds no task flows. `upgrade head` is all that is needed.")
+
+
+def downgrade(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
+    """Refused: restore a backup instead."""
+    raise SetupError("downgrades are not supported: restore a backup taken before the upgrade")
+
+
+Command = Callable[[Store, "cfg.ConfigOpts.SubCommandAttr"], None]
+COMMANDS: Mapping[str, Command] = {
+    act.__name__: act
+    for act in (upgrade, current, history, branches, check_migration, stamp, revision, upgrade_persistence, downgrade)
+}
+
+
+def _add_commands(parsers: "_SubParsersAction[ArgumentParser]") -> None:
+    of = {name: parsers.add_parser(name, help=act.__doc__, description=act.__doc__) for name, act in COMMANDS.items()}
+    for name in ("upgrade", "downgrade"):
+        of[name].add_argument("revision", nargs="?", help="a revision, or head for the newest")
+        of[name].add_argument("--delta", type=int, help="number of steps instead")
+    of["stamp"].add_argument("revision")
+    of["revision"].add_argument("-m", "--message")
+    of["revision"].add_argument("--autogenerate", action="store_true")
+    for name in ("upgrade", "downgrade", "stamp", "revision"):
+        of[name].add_argument("--sql", action="store_true", help="print SQL instead of running it")
+    for name in ("current", "history"):
+        of[name].add_argument("--verbose", action="store_true")
+
+
+def _run(store: Store, act: Callable[[Config], None], *, sql: bool = False, write: bool = False) -> None:
+    """Let Alembic act on the database; for *sql* on none, it only needs to know which kind."""
+    config = migrations.alembic_config()
+    config.print_stdout = lambda text, *args: print(text % args if args else text, file=sys.stdout)
+    if sql:
+        config.attributes["url"] = str(store.engine.url)
+        return act(config)
+    with store.write() if write else store.read() as connection:
+        config.attributes["connection"] = connection
+        act(config)
+    return None

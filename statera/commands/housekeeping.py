@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""octavia-housekeeping: the end of what is no longer of use, a small bite at a time."""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from oslo_config import cfg
+from oslo_log import log
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from statera.commands import build, start
+from statera.config import HouseKeeping, Settings
+from statera.drivers.network.local import OWNER
+from statera.drivers.protocols import Network
+from statera.errors import DriverError
+from statera.store import sweep
+from statera.store.engine import Store
+from statera.store.events import utc_now
+from statera.store.migrations import require_schema
+
+LOG = log.getLogger(__name__)
+Purge = Callable[[Connection], int]
+
+
+def main() -> None:
+    start.run("octavia-housekeeping", serve)
+
+
+def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
+    """Tidy every `cleanup_interval` seconds until a signal says stop."""
+    stop = start.stop_signal()
+    store = build.open_store(settings)
+    require_schema(store)
+    network = build.network(settings, store)
+    suspects: frozenset[sweep.Orphan] = frozenset()
+    while not stop.is_set():
+        try:
+            tidy(store, settings.house_keeping, stop)
+            suspects = collect_orphans(store, network, suspects)
+        except (SQLAlchemyError, DriverError) as error:
+            LOG.error("this round of housekeeping failed, the next will try again: %s", error)
+        stop.wait(settings.house_keeping.cleanup_interval)
+    store.close()
+
+
+def tidy(store: Store, settings: HouseKeeping, stop: threading.Event) -> None:
+    """Remove every row that is old enough, in small transactions."""
+    for what, purge in purges(settings).items():
+        removed = 0
+        while not stop.is_set():
+            with store.write() as connection:
+                bite = purge(connection)
+            removed += bite
+            if bite < sweep.ROWS_AT_ONCE:
+                break
+        if removed:
+            LOG.info("housekeeping: removed %d %s", removed, what)
+
+
+def purges(settings: HouseKeeping) -> dict[str, Purge]:
+    """What is removed and how; ages count from when a purge runs."""
+    return {
+        "deleted load balancers": lambda c: sweep.purge_load_balancers(c, _ago(settings.load_balancer_expiry_age)),
+        "amphorae that are gone": lambda c: sweep.purge_amphorae(c, _ago(settings.amphora_expiry_age)),
+        "old events": lambda c: sweep.purge_events(c, _ago(settings.event_expiry_age)),
+        "expired node tokens": sweep.purge_tokens,
+    }
+
+
+def collect_orphans(
+    store: Store, network: Network, suspects: frozenset[sweep.Orphan]
+) -> frozenset[sweep.Orphan]:
+    """Release ports whose owners were no more already in the round before; returns this round's suspects."""
+    with store.read() as connection:
+        orphans = sweep.orphans(connection, OWNER)
+    for orphan in orphans & suspects:
+        LOG.warning("housekeeping: ports of %s, which is no more, are released", orphan.id)
+        (network.release_vip if orphan.is_load_balancer else network.release_amphora_ports)(orphan.id)
+    return orphans - suspects
+
+
+def _ago(seconds: float) -> datetime:
+    return utc_now() - timedelta(seconds=seconds)

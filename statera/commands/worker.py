@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""octavia-worker: makes what runs match what is wanted."""
+
+import os
+from uuid import uuid4
+
+from oslo_config import cfg
+
+from statera.commands import build, start
+from statera.config import Settings
+from statera.controller.perform import World
+from statera.controller.queue import Queue
+from statera.store.migrations import require_schema
+
+
+def main() -> None:
+    start.run("octavia-worker", serve)
+
+
+def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
+    """Make passes until a signal says stop; steps that are under way are ended first."""
+    stop = start.stop_signal()
+    store = build.open_store(settings)
+    require_schema(store)
+    world = World(store=store, compute=build.compute(settings), network=build.network(settings, store))
+    queue = Queue(world, settings.controller_worker, owner=f"{settings.host}/{os.getpid()}/{uuid4().hex[:8]}")
+    queue.start()
+    stop.wait()
+    queue.stop()
+    store.close()

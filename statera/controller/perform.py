@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only place where a step becomes calls: outside first, then one short transaction that says so.
+
+Every call outside names a goal, so after a crash between the two the same step is simply made again.
+"""
+
+from typing import assert_never
+
+from msgspec import Struct
+
+from statera.controller.steps import (
+    Action,
+    AddAmphora,
+    FinishDelete,
+    MarkApplied,
+    PlaceAmphora,
+    PlugAmphora,
+    ReleaseAmphora,
+    RetireAmphora,
+)
+from statera.drivers.protocols import AmphoraRequest, Compute, Network
+from statera.errors import TryAgain
+from statera.model.tree import LoadBalancer
+from statera.store import passes
+from statera.store.engine import Store
+from statera.store.events import Event, record
+from statera.store.passes import Lease
+from statera.store.seen import compute_zone, load_amphorae, load_nodes
+
+
+class World(Struct, frozen=True, kw_only=True):
+    """All that a pass works with."""
+
+    store: Store
+    compute: Compute
+    network: Network
+
+
+def perform(step: Action, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
+    """Make one step. May block on a cloud. Raise `DriverError` or `LeaseLost`; repeating is always safe."""
+    match step:
+        case AddAmphora(role):
+            with passes.fenced(world.store, lease) as connection:
+                passes.add_amphora(connection, desired.id, role)
+        case PlugAmphora():
+            _plug(step, desired, world, lease=lease)
+        case PlaceAmphora(id):
+            _place(id, desired, world, lease=lease)
+        case MarkApplied(id):
+            with passes.fenced(world.store, lease) as connection:
+                passes.mark_applied(connection, id, desired.version)
+        case RetireAmphora(id, why):
+            with passes.fenced(world.store, lease) as connection:
+                passes.retire_amphora(connection, id)
+                record(connection, _about(desired, id, "amphora_retired", f"amphora {id} is retired: {why}"))
+        case ReleaseAmphora(id):
+            _release(id, desired, world, lease=lease)
+        case FinishDelete():
+            world.network.release_vip(desired.id)
+            with passes.fenced(world.store, lease) as connection:
+                passes.forget_load_balancer(connection, desired.id)
+        case _:
+            assert_never(step)
+
+
+def _plug(step: PlugAmphora, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
+    vips = _vips(desired)
+    ports = [
+        world.network.ensure_amphora_port(step.id, subnet_id, vips=vips.get(subnet_id, ()))
+        for subnet_id in step.subnet_ids
+    ]
+    world.network.release_amphora_ports(step.id, keep=step.subnet_ids)
+    with passes.fenced(world.store, lease) as connection:
+        passes.record_ports(connection, step.id, ports)
+
+
+def _place(amphora_id: str, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
+    with world.store.read() as connection:
+        amphorae = load_amphorae(connection, desired.id)
+        request = AmphoraRequest(
+            amphora_id=amphora_id, load_balancer_id=desired.id, nodes=tuple(load_nodes(connection)),
+            beside=tuple(amphora.node_id for amphora in amphorae if amphora.node_id and not amphora.leaving),
+            zone=compute_zone(connection, desired.availability_zone),
+        )
+    node_id = world.compute.ensure_node(request)
+    if node_id is None:
+        raise TryAgain("node_not_ready", f"the node of amphora {amphora_id} is still being made")
+    with passes.fenced(world.store, lease) as connection:
+        passes.place_amphora(connection, amphora_id, node_id)
+        if node_id in request.beside:
+            record(connection, _about(
+                desired, amphora_id, "spread_lost",
+                "no second node is free: two amphorae of this load balancer share a node and would fail together"))
+
+
+def _release(amphora_id: str, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
+    world.network.release_amphora_ports(amphora_id)
+    world.compute.ensure_absent(amphora_id)
+    with passes.fenced(world.store, lease) as connection:
+        passes.forget_amphora(connection, amphora_id)
+
+
+def _vips(desired: LoadBalancer) -> dict[str, tuple[str, ...]]:
+    """The VIP addresses in each subnet."""
+    vips: dict[str, tuple[str, ...]] = {}
+    for vip in desired.additional_vips:
+        vips[vip.subnet_id] = (*vips.get(vip.subnet_id, ()), vip.ip_address)
+    if desired.vip_subnet_id and desired.vip_address:
+        vips[desired.vip_subnet_id] = (desired.vip_address, *vips.get(desired.vip_subnet_id, ()))
+    return vips
+
+
+def _about(desired: LoadBalancer, amphora_id: str, reason: str, message: str) -> Event:
+    return Event(load_balancer_id=desired.id, object_type="amphora", object_id=amphora_id, reason=reason,
+                 message=message)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What nobody asks for but time brings: passes for what got stuck, and the end of what is no longer of use."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, case, delete, exists, func, select
+
+from statera.store.clock import now_ms
+from statera.store.settle import ask_for_pass
+from statera.store.tables import amphorae, events, listener_statistics, load_balancers, node_tokens, ports, tags
+
+
+class Orphan(NamedTuple):
+    """Something that used ports: a load balancer for its VIP, or else an amphora."""
+
+    id: str
+    is_load_balancer: bool
+
+
+ROWS_AT_ONCE = 100
+"""Small bites: no transaction of housekeeping makes anybody wait."""
+
+
+def rouse(connection: Connection, after: str = "", *, limit: int = ROWS_AT_ONCE) -> str:
+    """Ask for passes over load balancers that are under way while nobody will look at them.
+
+    Takes at most *limit* with ids above *after*; returns the *after* of the next call.
+    """
+    lb = load_balancers.c
+    idle = select(lb.id).where(lb.unsettled == 1, lb.due_ms.is_(None), lb.deleted_at.is_(None), lb.id > after)
+    found = connection.execute(idle.order_by(lb.id).limit(limit)).scalars().all()
+    if found:
+        ask_for_pass(connection, *found)
+    return found[-1] if len(found) == limit else ""
+
+
+def purge_load_balancers(connection: Connection, before: datetime) -> int:
+    """Remove load balancers deleted *before*, with their tags, statistics and events. Returns how many."""
+    lb = load_balancers.c
+    old = select(lb.id).where(lb.deleted_at < before).order_by(lb.deleted_at).limit(ROWS_AT_ONCE)
+    ids = connection.execute(old).scalars().all()
+    if ids:
+        connection.execute(delete(tags).where(tags.c.resource_id.in_(ids)))
+        for table in (listener_statistics, events):
+            connection.execute(delete(table).where(table.c.load_balancer_id.in_(ids)))
+        connection.execute(delete(load_balancers).where(lb.id.in_(ids)))
+    return len(ids)
+
+
+def purge_amphorae(connection: Connection, before: datetime) -> int:
+    """Remove the rows of amphorae that went *before*. Returns how many."""
+    old = select(amphorae.c.id).where(amphorae.c.deleted_at < before).limit(ROWS_AT_ONCE)
+    ids = connection.execute(old).scalars().all()
+    connection.execute(delete(amphorae).where(amphorae.c.id.in_(ids)))
+    return len(ids)
+
+
+def purge_events(connection: Connection, before: datetime) -> int:
+    """Remove events from *before*. Returns how many."""
+    old = select(events.c.id).where(events.c.at < before).order_by(events.c.id).limit(ROWS_AT_ONCE)
+    ids = connection.execute(old).scalars().all()
+    connection.execute(delete(events).where(events.c.id.in_(ids)))
+    return len(ids)
+
+
+def purge_tokens(connection: Connection) -> int:
+    """Remove tokens that no node has used in time. Returns how many."""
+    return connection.execute(delete(node_tokens).where(node_tokens.c.expires_ms < now_ms())).rowcount
+
+
+def orphans(connection: Connection, device_owner: str) -> frozenset[Orphan]:
+    """Owners named on ports of the `local` network driver that are no more.
+
+    They stay behind when a process dies between making a port and writing down whose it is; an owner
+    that is only just being written down looks the same, so ask twice before you believe it.
+    """
+    lb, amphora = load_balancers.c, amphorae.c
+    serves_vip = ports.c.device_id.startswith("lb-", autoescape=True)
+    has_lb = exists().where(lb.id == func.substr(ports.c.device_id, 4), lb.deleted_at.is_(None))
+    has_amphora = exists().where(amphora.id == ports.c.device_id, amphora.deleted_at.is_(None))
+    found = connection.execute(
+        select(ports.c.device_id).distinct()
+        .where(ports.c.device_owner == device_owner, case((serves_vip, ~has_lb), else_=~has_amphora))
+    ).scalars()
+    return frozenset(Orphan(device_id.removeprefix("lb-"), device_id.startswith("lb-")) for device_id in found)

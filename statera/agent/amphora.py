@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One amphora on this node: a task that brings it to its newest spec, and again whenever something dies.
+
+Creating, changing, repairing and restoring after a reboot are the same pass: namespace, filter, HAProxy,
+keepalived, each made what the spec says. A spec that arrives during a pass waits; of several the newest wins.
+"""
+
+import asyncio
+import functools
+import logging
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+import msgspec
+
+from statera.agent import namespace, probe, process, runtime
+from statera.agent.apply import How, Plan, awake
+from statera.agent.files import Home, read, write
+from statera.agent.probe import Tally
+from statera.agent.proxy import Proxy
+from statera.agent.teardown import demolish
+from statera.agent.vrrp import Vrrp
+from statera.errors import DriverError, GiveUp, TryAgain
+from statera.model.fleet import Role
+from statera.render import nftables
+from statera.render.haproxy import Machine
+from statera.wire import SPEC_VERSION, Applied, Gone, Report, Spec, Up
+
+RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.5, 30.0
+SWEEP_SECONDS = 0.5
+SAVE_SECONDS = 30.0
+FLAPPING_SECONDS = 60.0
+
+Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
+_spec = msgspec.json.Decoder(Spec)
+_tally = msgspec.json.Decoder(Tally)
+
+
+class Amphora:
+    """*netlink* is the one thread that enters namespaces."""
+
+    def __init__(
+        self, home: Home, emit: Callable[[Up], None], *, machine: Machine, command: str, netlink: Executor
+    ) -> None:
+        self.home = home
+        self._emit = emit
+        self._netlink = netlink
+        self._wake = asyncio.Event()
+        self._proxy = Proxy(home, machine, command, died=self._on_death)
+        self._vrrp = Vrrp(home, died=self._wake.set)
+        self._wanted: Spec | None = None
+        self._wiring: object = None
+        self._faulty = ""
+        self._to_say = False
+        self._deaths: list[float] = []
+        self._said: Report | None = None
+        self._tally = Tally()
+        self._saved = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self.version = 0
+
+    def restore(self) -> None:
+        """Take spec and counters from the disk. Raise `msgspec.DecodeError` for a spec that cannot be read."""
+        stored = read(self.home.spec)
+        self._wanted = _spec.decode(stored) if stored else None
+        counted = read(self.home.counters)
+        self._tally = _tally.decode(counted) if counted else Tally()
+
+    async def first_pass(self) -> None:
+        """Adopt what runs and repair what does not; then go on in a task of its own."""
+        try:
+            if await self._proxy.adopt():
+                self.version = self._proxy.running.applied.version if self._proxy.running else 0
+        except DriverError as error:
+            _log.warning("amphora %s: %s; it starts anew", self.home.amphora_id, error)
+        delay = await self._pass(RETRY_FIRST_SECONDS) if self._wanted else None
+        self._task = asyncio.create_task(self._run(delay), name=f"amphora {self.home.amphora_id}")
+
+    def put(self, spec: Spec) -> None:
+        """Want *spec* from now on, and say so when it runs; one that is older than what is wanted is ignored."""
+        if self._wanted and spec.version < self._wanted.version:
+            return
+        self._wanted = spec
+        self._to_say = True
+        self.home.make()
+        write(self.home.spec, msgspec.json.encode(spec), durable=True)
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Let go: what runs goes on running."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._proxy.close()
+        self._vrrp.close()
+        self._save()
+
+    async def remove(self) -> None:
+        """Remove everything of it from the node and say `Gone`."""
+        await self.stop()
+        await asyncio.to_thread(demolish, self.home)
+        self._emit(Gone(amphora_id=self.home.amphora_id))
+
+    async def report(self) -> None:
+        """Say what changed since the last time, if anything; HAProxy's silence is a failed pass's to say."""
+        spec = self._proxy.running.applied if self._proxy.running else None
+        if spec is None or not self._proxy.alive:
+            return
+        try:
+            rows = await self._count(spec)
+        except DriverError:
+            return
+        now = probe.words(spec, rows, vrrp=self._vrrp_word(spec))
+        now.counters.update(self._tally.totals(now.listeners))
+        if (said := probe.news(self._said, now)) is not None:
+            self._emit(said)
+        self._said = now
+        if time.monotonic() > self._saved + SAVE_SECONDS:
+            self._save()
+
+    async def full_report(self) -> None:
+        """Say all there is, for a listener who knows nothing."""
+        self._said = None
+        await self.report()
+
+    async def _count(self, spec: Spec) -> list[dict[str, str]]:
+        """Read the worker's table and the totals of workers that still finish old connections."""
+        rows = runtime.rows(await runtime.ask(self.home.socket, probe.SHOW_STAT))
+        self._tally.count(self._proxy.worker, probe.totals(rows))
+        for pid in self._proxy.finishing():
+            answer = await runtime.ask(self.home.master_socket, f"@!{pid} {probe.SHOW_STAT}")
+            if answer.startswith("#"):
+                self._tally.count(pid, probe.totals(runtime.rows(answer)))
+        for pid in {int(pid) for pid in self._tally.workers} - {self._proxy.worker, *self._proxy.retired}:
+            self._tally.bury(pid)
+        return rows
+
+    def _vrrp_word(self, spec: Spec) -> str | None:
+        if spec.role is Role.STANDALONE or self._proxy.pid is None:
+            return None
+        return "MASTER" if namespace.bears(self._proxy.pid, spec.vips[0].ip) else "BACKUP"
+
+    def _save(self) -> None:
+        self._saved = time.monotonic()
+        if self.home.folder.exists():
+            write(self.home.counters, msgspec.json.encode(self._tally))
+
+    async def _run(self, delay: float | None) -> None:
+        backoff = RETRY_FIRST_SECONDS
+        while True:
+            try:
+                async with asyncio.timeout(delay):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            failed = await self._pass(backoff)
+            backoff = min(backoff * 2, RETRY_MAX_SECONDS) if failed else RETRY_FIRST_SECONDS
+            delay = failed or self._next_look()
+
+    def _next_look(self) -> float | None:
+        if self._proxy.is_draining:
+            return SWEEP_SECONDS
+        return FLAPPING_SECONDS if self._deaths else None
+
+    async def _pass(self, backoff: float) -> float | None:
+        """Bring the amphora to its spec; None, or after how many seconds to try again."""
+        if self._wanted is None:
+            return None
+        started = time.monotonic()
+        try:
+            plan = await self._bring()
+        except (DriverError, OSError) as error:
+            await self._stand_back(error)
+            return backoff * random.uniform(0.75, 1.25)
+        self._faulty = ""
+        self.version = plan.running.applied.version
+        self._say(plan.how, time.monotonic() - started)
+        return None
+
+    async def _bring(self) -> Plan:
+        self.home.make()
+        if self._plan().how == "reload":
+            await asyncio.sleep(self._proxy.breath_seconds())
+        # While we held our breath a newer spec may have come.
+        spec, plan = self._newest(), self._plan()
+        await self._plug(spec)
+        await self._shield(spec)
+        if plan.how == "reload":
+            await self._count(spec)
+        plan = await self._proxy.follow(plan)
+        await self._vrrp.follow(spec)
+        self._vrrp.fault(is_faulty=self._is_flapping())
+        return plan
+
+    def _newest(self) -> Spec:
+        if self._wanted is None:
+            raise TryAgain("SPEC_MISSING", f"amphora {self.home.amphora_id} has no spec yet")
+        if self._wanted.spec_version > SPEC_VERSION:
+            raise GiveUp("AGENT_OLD", f"this agent reads specs up to version {SPEC_VERSION}; upgrade it")
+        return self._wanted
+
+    def _plan(self) -> Plan:
+        return self._proxy.plan(self._newest())
+
+    async def _plug(self, spec: Spec) -> None:
+        wiring = (spec.interfaces, spec.vips, spec.role)
+        if wiring == self._wiring and namespace.exists(spec.amphora_id):
+            return
+        alone = spec.role is Role.STANDALONE
+        if await self._enter(functools.partial(namespace.ensure, spec, own_vips=alone)):
+            # Nothing of an earlier namespace holds in a new one.
+            self.home.filter.unlink(missing_ok=True)
+            await self._proxy.end()
+        self._wiring = wiring
+
+    async def _shield(self, spec: Spec) -> None:
+        text = nftables.render(awake(spec)).encode()
+        if text != (read(self.home.filter) or b""):
+            await process.run(["nft", "-f", "-"], amphora_id=spec.amphora_id, stdin=text or nftables.CLEAR.encode())
+            write(self.home.filter, text)
+
+    async def _stand_back(self, error: Exception) -> None:
+        """After a failed pass: say why, and let the peer serve if this side cannot."""
+        spec = self._newest() if self._wanted else None
+        if str(error) != self._faulty:
+            _log.warning("amphora %s: %s", self.home.amphora_id, error)
+        self._faulty = str(error)
+        if self._wanted:
+            self._emit(Applied(amphora_id=self.home.amphora_id, version=self._wanted.version, failure=self._faulty))
+        if not self._proxy.alive:
+            self._vrrp.fault(is_faulty=True)
+        if spec and spec.role is not Role.STANDALONE and not self._vrrp.alive:
+            await self._enter(functools.partial(namespace.drop_vips, spec))
+
+    def _say(self, how: How, seconds: float) -> None:
+        if how != "nothing":
+            _log.info("amphora %s runs version %d by %s", self.home.amphora_id, self.version, how)
+        if self._wanted and self._to_say and self.version == self._wanted.version:
+            self._to_say = False
+            self._emit(Applied(
+                amphora_id=self.home.amphora_id, version=self.version, how=how, seconds=round(seconds, 4)))
+
+    def _on_death(self) -> None:
+        _log.warning("amphora %s: HAProxy died", self.home.amphora_id)
+        self._deaths.append(time.monotonic())
+        self._wake.set()
+
+    def _is_flapping(self) -> bool:
+        """Died twice in a minute: the peer shall serve until a minute has gone well."""
+        self._deaths = [at for at in self._deaths if at > time.monotonic() - FLAPPING_SECONDS]
+        return len(self._deaths) > 1
+
+    async def _enter(self, act: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._netlink, act)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a HAProxy gets from what it runs to what it should run: nothing, runtime commands, a reload or a start.
+
+Whatever differs in the rendered file once members, connection limits and the version are left out needs a
+reload; the rest is commanded. A listener that goes is only put to sleep; the next reload removes it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from statera.render import haproxy
+from statera.render.haproxy import Machine, backend_name, backends
+from statera.wire import ListenerSpec, MemberSpec, PoolSpec, Spec
+
+How = Literal["nothing", "runtime", "reload", "start"]
+Part = TypeVar("Part", ListenerSpec, PoolSpec)
+
+
+class Running(Struct, frozen=True, kw_only=True):
+    """What a HAProxy runs: *applied* is what it should, *loaded* also holds the listeners that are asleep."""
+
+    applied: Spec
+    loaded: Spec
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """*commands* in order; *leaving* are servers (`backend/server`) to delete when their connections end."""
+
+    how: How
+    running: Running
+    commands: tuple[str, ...] = ()
+    leaving: tuple[str, ...] = ()
+
+
+def changes(running: Running | None, wanted: Spec, machine: Machine) -> Plan:
+    """The least disturbing way to *wanted*; *running* is None when there is no HAProxy."""
+    new = awake(wanted)
+    if running is None:
+        return Plan(how="start", running=Running(applied=new, loaded=new))
+    kept = overlay(running.loaded, new)
+    if not is_live(running.loaded, kept, machine):
+        return reload_of(new)
+    servers = [*server_changes(running.loaded, kept)]
+    commands = [*listener_commands(running, new, kept, machine), *(c for change in servers for c in change.commands)]
+    leaving = tuple(change.leaving for change in servers if change.leaving)
+    return Plan(how="runtime" if commands else "nothing", running=Running(applied=new, loaded=kept),
+                commands=tuple(commands), leaving=leaving)
+
+
+def reload_of(wanted: Spec) -> Plan:
+    """What is always right, if not the least disturbing: load the file."""
+    new = awake(wanted)
+    return Plan(how="reload", running=Running(applied=new, loaded=new))
+
+
+def awake(spec: Spec) -> Spec:
+    """A load balancer that is disabled listens nowhere."""
+    return spec if spec.enabled else replace(spec, listeners=(), pools=())
+
+
+def overlay(loaded: Spec, new: Spec) -> Spec:
+    """*new* with what only *loaded* has, in the order of *loaded*; pools that nobody uses rest."""
+    pools = {pool.id: pool for pool in new.pools}
+    listeners = {listener.id: listener for listener in new.listeners}
+    return replace(
+        new,
+        listeners=_merged(loaded.listeners, listeners, lambda listener: listener),
+        pools=_merged(loaded.pools, pools, at_rest),
+    )
+
+
+def _merged(old: Iterable[Part], new: dict[str, Part], absent: Callable[[Part], Part]) -> tuple[Part, ...]:
+    kept = {one.id: new.get(one.id) or absent(one) for one in old}
+    return tuple((kept | new).values())
+
+
+def at_rest(pool: PoolSpec) -> PoolSpec:
+    """The pool with all members disabled, so that nobody checks them."""
+    return replace(pool, members=tuple(replace(member, enabled=False) for member in pool.members))
+
+
+def is_live(old: Spec, new: Spec, machine: Machine) -> bool:
+    """Whether commands can turn *old* into *new*."""
+    return skeleton(old, machine) == skeleton(new, machine) and not any(
+        before.backup != after.backup for _, _, before, after in members(old, new) if before and after)
+
+
+def skeleton(spec: Spec, machine: Machine) -> str:
+    """The file without all that commands can change."""
+    limit = machine.default_connection_limit
+    return haproxy.render(replace(
+        spec,
+        version=0,
+        listeners=tuple(replace(one, connection_limit=max(one.connection_limit, limit)) for one in spec.listeners),
+        pools=tuple(replace(pool, members=()) for pool in spec.pools),
+    ), machine)
+
+
+def listener_commands(running: Running, new: Spec, kept: Spec, machine: Machine) -> Iterator[str]:
+    """Put to sleep what goes, wake what returns, set the limits that changed."""
+    before, after = ({listener.id for listener in spec.listeners} for spec in (running.applied, new))
+    yield from (f"disable frontend {name}" for name in sorted(before - after))
+    limits = {listener.id: limit_of(listener, machine) for listener in running.loaded.listeners}
+    for listener in kept.listeners:
+        if limit_of(listener, machine) != limits[listener.id]:
+            yield f"set maxconn frontend {listener.id} {limit_of(listener, machine)}"
+    yield from (f"enable frontend {name}" for name in sorted(after - before))
+
+
+def limit_of(listener: ListenerSpec, machine: Machine) -> int:
+    return listener.connection_limit if listener.connection_limit >= 0 else machine.default_connection_limit
+
+
+class ServerChange(Struct, frozen=True):
+    """Commands for one server; *leaving* names it when it goes."""
+
+    commands: tuple[str, ...]
+    leaving: str | None = None
+
+
+Couple = tuple[str, PoolSpec, MemberSpec | None, MemberSpec | None]
+
+
+def members(old: Spec, new: Spec) -> Iterator[Couple]:
+    """Each server of the backends in both specs: the backend, the pool, the member before and after."""
+    former = {backend_name(pool, listener): pool for listener, pool in backends(old)}
+    for listener, pool in backends(new):
+        name = backend_name(pool, listener)
+        before = {member.id: member for member in former[name].members} if name in former else {}
+        after = {member.id: member for member in pool.members}
+        # Who comes is put before who goes, so that a pool never stands empty in between.
+        for id_ in [*after, *(id_ for id_ in before if id_ not in after)]:
+            yield name, pool, before.get(id_), after.get(id_)
+
+
+def server_changes(old: Spec, new: Spec) -> Iterator[ServerChange]:
+    numbers = {pool.id: {member.id: number for number, member in haproxy.numbered(pool.members)} for pool in new.pools}
+    for backend, pool, before, after in members(old, new):
+        if after is None and before is not None:
+            server = f"{backend}/{before.id}"
+            yield ServerChange((f"set server {server} state maint",), leaving=server)
+        elif before is None and after is not None:
+            yield ServerChange(tuple(addition(backend, pool, after, numbers[pool.id][after.id])))
+        elif before is not None and after is not None and before != after:
+            server = f"{backend}/{after.id}"
+            yield ServerChange(tuple(f"{command.format(server=server)}" for command in updates(pool, before, after)))
+
+
+def addition(backend: str, pool: PoolSpec, member: MemberSpec, number: int) -> Iterator[str]:
+    """A new server starts disabled, unchecked and without a cookie (HAProxy 2.6)."""
+    server = f"{backend}/{member.id}"
+    yield f"add server {backend}/{haproxy.server(pool, member, number)}"
+    if pool.monitor:
+        yield f"enable health {server}"
+    if pool.session_persistence and pool.session_persistence.type == "HTTP_COOKIE":
+        yield f"enable dynamic-cookie backend {backend}"
+    if member.enabled:
+        yield f"enable server {server}"
+
+
+def weight(_pool: PoolSpec, member: MemberSpec) -> str:
+    return f"set server {{server}} weight {member.weight}"
+
+
+def state(_pool: PoolSpec, member: MemberSpec) -> str:
+    return f"set server {{server}} state {'ready' if member.enabled else 'maint'}"
+
+
+def place(_pool: PoolSpec, member: MemberSpec) -> str:
+    return f"set server {{server}} addr {member.address} port {member.protocol_port}"
+
+
+def check_place(pool: PoolSpec, member: MemberSpec) -> str:
+    at, port = member.monitor_address or member.address, member.monitor_port or member.protocol_port
+    return f"set server {{server}} check-addr {at} port {port}" if pool.monitor else ""
+
+
+UPDATES: dict[str, Callable[[PoolSpec, MemberSpec], str]] = {
+    "address": place,
+    "protocol_port": place,
+    "monitor_address": check_place,
+    "monitor_port": check_place,
+    "weight": weight,
+    "enabled": state,
+}
+"""Which command follows a change of which field of a member."""
+
+
+def updates(pool: PoolSpec, before: MemberSpec, after: MemberSpec) -> Iterator[str]:
+    wanted = dict.fromkeys(
+        rule(pool, after) for field, rule in UPDATES.items() if getattr(before, field) != getattr(after, field))
+    yield from (command for command in wanted if command)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an amphora's files lie: what must outlive a reboot below the state folder, sockets and pids below /run."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from statera.errors import GiveUp
+
+RUN = Path("/run/statera")
+
+
+class Home:
+    """The paths of one amphora. /run, because a socket's path must stay below 108 bytes."""
+
+    def __init__(self, state: Path, amphora_id: str) -> None:
+        if not re.fullmatch(r"[0-9A-Za-z-]{1,64}", amphora_id):
+            raise GiveUp("SPEC_REFUSED", f"{amphora_id!r} is not an amphora's id")
+        self.amphora_id = amphora_id
+        self.folder = state / "amphorae" / amphora_id
+        self.spec = self.folder / "spec.json"
+        self.running = self.folder / "running.json"
+        self.counters = self.folder / "counters.json"
+        self.haproxy_cfg = self.folder / "haproxy.cfg"
+        self.candidate_cfg = self.folder / "haproxy.cfg.candidate"
+        self.keepalived_conf = self.folder / "keepalived.conf"
+        self.filter = self.folder / "filter.nft"
+        self.run = RUN / amphora_id
+        self.socket = self.run / "haproxy.sock"
+        self.master_socket = self.run / "master.sock"
+        self.haproxy_pid = self.run / "haproxy.pid"
+        self.keepalived_pid = self.run / "keepalived.pid"
+        self.vrrp_pid = self.run / "vrrp.pid"
+        self.fault = self.run / "fault"
+
+    def make(self) -> None:
+        """Make the folders, for root alone; repeating is harmless."""
+        for folder in (self.folder, self.run):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def homes(state: Path) -> Iterator[Home]:
+    """Every amphora that this state folder knows."""
+    for folder in sorted((state / "amphorae").glob("*")):
+        yield Home(state, folder.name)
+
+
+def chroot() -> Path:
+    """An empty folder that HAProxy's workers are locked into."""
+    folder = RUN / "empty"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    return folder
+
+
+def networks_file(state: Path) -> Path:
+    return state / "networks.json"
+
+
+def write(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Replace the file in one step; a reader sees the old or the new one. *durable*: also after a power cut."""
+    fresh = path.with_name(path.name + ".new")
+    with open(fresh, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def read(path: Path) -> bytes | None:
+    """The file's bytes, None when there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All amphorae of this node: takes rosters and specs, gives back what became of them."""
+
+import asyncio
+import grp
+import logging
+import os
+import pwd
+import resource
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from statera.agent import bridges
+from statera.agent.amphora import Amphora
+from statera.agent.files import Home, chroot, homes, networks_file, write
+from statera.agent.process import program
+from statera.agent.teardown import stored_networks
+from statera.config import Settings
+from statera.errors import DriverError, GiveUp, SetupError
+from statera.render.haproxy import Machine
+from statera.wire import Applied, LocalNetwork, Roster, Spec, Up
+
+MOST_THREADS = 4
+RESTORES_AT_ONCE = 8
+
+_log = logging.getLogger(__name__)
+
+
+class Host:
+    """*emit* gets `Applied`, `Gone` and `Report`; what it cannot deliver it may drop, `full_report` makes up for it."""
+
+    def __init__(self, settings: Settings, state: Path, emit: Callable[[Up], None]) -> None:
+        self._settings = settings
+        self._state = state
+        self._emit = emit
+        self._netlink = ThreadPoolExecutor(1, "netlink")
+        self._amphorae: dict[str, Amphora] = {}
+        self._leaving: dict[str, asyncio.Task[None]] = {}
+        self._networks: tuple[LocalNetwork, ...] = ()
+        self._report_seconds = settings.health_manager.report_seconds
+        self._reporting: asyncio.Task[None] | None = None
+        self._machine: Machine | None = None
+
+    async def start(self) -> None:
+        """Adopt what an earlier agent left running and restore what does not run, from the disk alone.
+
+        Returns when each amphora was tried once; failures are retried behind. Raise `SetupError` when this
+        host cannot carry amphorae.
+        """
+        self._machine = machine_of(self._settings)
+        self._networks = stored_networks(self._state)
+        await self._ensure_networks()
+        gate = asyncio.Semaphore(RESTORES_AT_ONCE)
+        await asyncio.gather(*(self._restore(home, gate) for home in homes(self._state)))
+        self._reporting = asyncio.create_task(self._report_for_ever(), name="reports")
+
+    def running(self) -> dict[str, int]:
+        """Each amphora of this node with the version that it runs; 0 for one that does not run yet."""
+        return {amphora_id: amphora.version for amphora_id, amphora in self._amphorae.items()}
+
+    async def roster(self, roster: Roster) -> None:
+        """Carry these amphorae and networks and no others; what must go is removed behind and reported `Gone`."""
+        self._report_seconds = roster.report_seconds
+        strangers = [amphora_id for amphora_id in self._amphorae if amphora_id not in roster.amphorae]
+        for amphora_id in strangers:
+            self._leaving[amphora_id] = asyncio.create_task(self._remove(self._amphorae.pop(amphora_id)))
+        await self._carry(roster.networks)
+
+    async def put(self, spec: Spec) -> None:
+        """Bring an amphora to this spec, behind; `Applied` says when, or why not (then it is retried)."""
+        try:
+            amphora = await self._amphora(spec.amphora_id)
+            amphora.put(spec)
+        except (DriverError, OSError) as error:
+            self._emit(Applied(amphora_id=spec.amphora_id, version=spec.version, failure=str(error)))
+
+    async def full_report(self) -> None:
+        """Say all that there is to say about every amphora, for a health manager that knows nothing."""
+        await asyncio.gather(*(amphora.full_report() for amphora in list(self._amphorae.values())))
+
+    async def stop(self) -> None:
+        """End the agent's part; HAProxy and keepalived go on serving."""
+        if self._reporting:
+            self._reporting.cancel()
+        await asyncio.gather(*filter(None, [self._reporting, *self._leaving.values()]), return_exceptions=True)
+        await asyncio.gather(*(amphora.stop() for amphora in self._amphorae.values()))
+        self._netlink.shutdown()
+
+    async def _restore(self, home: Home, gate: asyncio.Semaphore) -> None:
+        async with gate:
+            amphora = self._new(home)
+            try:
+                amphora.restore()
+            except msgspec.DecodeError as error:
+                _log.error("amphora %s: its files cannot be read: %s", home.amphora_id, error)
+            self._amphorae[home.amphora_id] = amphora
+            await amphora.first_pass()
+
+    async def _amphora(self, amphora_id: str) -> Amphora:
+        if amphora_id in self._leaving:
+            await asyncio.wait([self._leaving[amphora_id]])
+        if amphora_id not in self._amphorae:
+            amphora = self._amphorae[amphora_id] = self._new(Home(self._state, amphora_id))
+            await amphora.first_pass()
+        return self._amphorae[amphora_id]
+
+    def _new(self, home: Home) -> Amphora:
+        if self._machine is None:
+            raise GiveUp("AGENT_NOT_STARTED", "the agent has not started")
+        machine = msgspec.structs.replace(self._machine, run=str(home.run))
+        command = self._settings.haproxy_amphora.haproxy_cmd
+        return Amphora(home, self._emit, machine=machine, command=command, netlink=self._netlink)
+
+    async def _remove(self, amphora: Amphora) -> None:
+        try:
+            await amphora.remove()
+        finally:
+            self._leaving.pop(amphora.home.amphora_id, None)
+
+    async def _carry(self, networks: tuple[LocalNetwork, ...]) -> None:
+        if networks == self._networks:
+            return
+        former, self._networks = self._networks, networks
+        self._state.mkdir(parents=True, exist_ok=True)
+        write(networks_file(self._state), msgspec.json.encode((*networks, *lost(former, networks))), durable=True)
+        await self._ensure_networks()
+        await self._drop_networks(lost(former, networks))
+
+    async def _ensure_networks(self) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._netlink, bridges.ensure, self._networks)
+        except DriverError as error:
+            _log.warning("%s", error)
+
+    async def _drop_networks(self, networks: Iterable[LocalNetwork]) -> None:
+        """After the last amphora on them has gone; a crash before leaves them to `teardown`."""
+        await asyncio.gather(*self._leaving.values(), return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(self._netlink, bridges.remove, networks)
+        write(networks_file(self._state), msgspec.json.encode(self._networks), durable=True)
+
+    async def _report_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._report_seconds)
+            await asyncio.gather(*(amphora.report() for amphora in list(self._amphorae.values())))
+
+
+def lost(former: Iterable[LocalNetwork], now: Iterable[LocalNetwork]) -> tuple[LocalNetwork, ...]:
+    """Networks that are no more, by bridge."""
+    bridges_now = {network.bridge for network in now}
+    return tuple(network for network in former if network.bridge not in bridges_now)
+
+
+def machine_of(settings: Settings) -> Machine:
+    """What this host gives each HAProxy. Raise `SetupError` when it cannot carry amphorae at all."""
+    if os.geteuid() != 0:
+        raise SetupError("the agent makes network namespaces and must run as root: sudo statera-agent run")
+    try:
+        program(settings.haproxy_amphora.haproxy_cmd)
+        pwd.getpwnam("haproxy"), grp.getgrnam("haproxy")
+    except (GiveUp, KeyError) as error:
+        raise SetupError(f"this host cannot run HAProxy ({error}): apt-get install haproxy") from None
+    _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Machine(
+        run="",
+        chroot=str(chroot()),
+        threads=max(1, min(len(os.sched_getaffinity(0)), MOST_THREADS)),
+        most_connections=most_connections(descriptors),
+        default_connection_limit=settings.haproxy_amphora.default_connection_limit,
+        hard_stop_seconds=settings.agent.hard_stop_seconds,
+    )
+
+
+def most_connections(descriptors: int) -> int:
+    """HAProxy needs two descriptors for each connection and a half for its splicing pipe, and some for itself."""
+    limit = descriptors if descriptors > 0 else 1_000_000
+    return max(100, min((limit - 500) * 2 // 5, 1_000_000))

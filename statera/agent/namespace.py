@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An amphora's network namespace: its legs into the bridges, addresses, routes and kernel settings.
+
+Every function names a goal and may be repeated. They block, and enter the namespace with the calling
+thread, so the agent calls them from one thread of their own.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import ipaddress
+import os
+import re
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute, netns
+from pyroute2.netlink.exceptions import NetlinkError
+
+from statera.errors import GiveUp, TryAgain
+from statera.wire import Interface, Spec
+
+VIP_TABLE = 1
+NETNS_FOLDER = Path("/run/netns")
+
+SYSCTLS = {
+    "net/ipv4/ip_nonlocal_bind": "1",
+    "net/ipv6/ip_nonlocal_bind": "1",
+    "net/ipv4/ip_local_port_range": "1026 65534",
+    "net/ipv4/tcp_fin_timeout": "5",
+    "net/ipv4/tcp_max_syn_backlog": "65534",
+    "net/ipv4/conf/all/rp_filter": "0",
+    "net/ipv4/conf/default/rp_filter": "0",
+    "net/core/somaxconn": "65534",
+    "net/ipv6/conf/all/accept_dad": "0",
+    "net/ipv6/conf/default/accept_dad": "0",
+    "net/ipv6/conf/all/accept_ra": "0",
+    "net/ipv6/conf/default/accept_ra": "0",
+    "net/ipv6/conf/default/ndisc_notify": "1",
+}
+"""What HAProxy wants of its namespace; none of these reaches outside. A kernel without IPv6 lacks some."""
+
+
+def name_of(amphora_id: str) -> str:
+    return f"amphora-{amphora_id}"
+
+
+def netns_path(amphora_id: str) -> Path:
+    return NETNS_FOLDER / name_of(amphora_id)
+
+
+def exists(amphora_id: str) -> bool:
+    return os.path.ismount(netns_path(amphora_id))
+
+
+def outer_name(amphora_id: str, interface: str) -> str:
+    """The host's end of a leg: the same after a restart, different for each, at most 15 characters."""
+    digest = hashlib.sha256(f"{amphora_id}/{interface}".encode()).hexdigest()
+    return f"sta{digest[:12]}"
+
+
+def ensure(spec: Spec, *, own_vips: bool) -> bool:
+    """Make the namespace what *spec* says, and tell whether it is new; *own_vips*: bear the VIPs and announce them.
+
+    Raise `TryAgain` when a bridge is not there (yet), `GiveUp` for an interface that names none.
+    """
+    try:
+        fresh = not exists(spec.amphora_id)
+        if fresh:
+            netns.create(name_of(spec.amphora_id))
+        with IPRoute() as host:
+            for interface in spec.interfaces:
+                _ensure_leg(host, spec.amphora_id, interface)
+        with inside(spec.amphora_id), IPRoute() as route:
+            if fresh:
+                _settle_in(route)
+            _drop_legs(route, {interface.name for interface in spec.interfaces})
+            for interface in spec.interfaces:
+                _ensure_addresses(route, spec, interface, own_vips=own_vips)
+        return fresh
+    except NetlinkError as error:
+        raise TryAgain("NETWORK", f"amphora {spec.amphora_id}: {error}") from error
+
+
+def drop_vips(spec: Spec) -> None:
+    """Bear none of the VIPs; one that is not borne is success."""
+    if not exists(spec.amphora_id):
+        return
+    with inside(spec.amphora_id), IPRoute() as route:
+        for vip in (ipaddress.ip_interface(vip.ip) for vip in spec.vips):
+            for index in route.link_lookup(ifname=spec.interfaces[0].name):
+                if vip in _addresses(route, index):
+                    route.addr("del", index=index, address=str(vip.ip), prefixlen=vip.network.prefixlen)
+
+
+def remove(amphora_id: str, interfaces: list[str]) -> bool:
+    """Remove the namespace, whose processes must have ended, and its legs; whether there was anything."""
+    found = False
+    with IPRoute() as host:
+        for name in interfaces:
+            for index in host.link_lookup(ifname=outer_name(amphora_id, name)):
+                host.link("del", index=index)
+                found = True
+    if netns_path(amphora_id).exists():
+        netns.remove(name_of(amphora_id))
+        found = True
+    return found
+
+
+def processes(amphora_id: str) -> list[int]:
+    """Everything that runs in the namespace, whoever started it."""
+    try:
+        ours = os.stat(netns_path(amphora_id)).st_ino
+    except FileNotFoundError:
+        return []
+    return [int(path.parts[2]) for path in Path("/proc").glob("[0-9]*/ns/net") if _inode(path) == ours]
+
+
+def bears(pid: int, ip: str) -> bool:
+    """Whether an address is up in the namespace of process *pid*; read from the kernel's table, nothing is entered."""
+    address = ipaddress.ip_address(ip)
+    if address.version == 6:
+        return address.exploded.replace(":", "") in Path(f"/proc/{pid}/net/if_inet6").read_text()
+    local = rf"\|-- {re.escape(str(address))}\n +/32 host LOCAL"
+    return re.search(local, Path(f"/proc/{pid}/net/fib_trie").read_text()) is not None
+
+
+@contextlib.contextmanager
+def inside(amphora_id: str) -> Iterator[None]:
+    """Let the calling thread be in the namespace for a while."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(netns_path(amphora_id), os.O_RDONLY)
+    try:
+        _setns(there)
+        yield
+    finally:
+        _setns(home)
+        os.close(there)
+        os.close(home)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _setns(fd: int) -> None:
+    if _libc.setns(fd, 0x40000000) != 0:
+        raise OSError(ctypes.get_errno(), "cannot enter a network namespace")
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def _ensure_leg(host: Any, amphora_id: str, interface: Interface) -> None:
+    if interface.bridge is None:
+        raise GiveUp("SPEC_REFUSED", f"interface {interface.name} of amphora {amphora_id} names no bridge")
+    outer = outer_name(amphora_id, interface.name)
+    if host.link_lookup(ifname=outer):
+        return
+    bridges = host.link_lookup(ifname=interface.bridge)
+    if not bridges:
+        raise TryAgain("BRIDGE_MISSING", f"there is no bridge {interface.bridge} on this host")
+    peer = {"ifname": interface.name, "net_ns_fd": name_of(amphora_id), "mtu": interface.mtu}
+    host.link("add", ifname=outer, kind="veth", master=bridges[0], state="up", mtu=interface.mtu, peer=peer)
+
+
+def _settle_in(route: Any) -> None:
+    for name, value in SYSCTLS.items():
+        # A kernel without IPv6 has no such settings and needs none.
+        with contextlib.suppress(FileNotFoundError):
+            (Path("/proc/sys") / name).write_text(value)
+    route.link("set", index=1, state="up")
+
+
+def _drop_legs(route: Any, names: set[str]) -> None:
+    for link in route.get_links():
+        if link.get("index") != 1 and link.get("ifname") not in names:
+            route.link("del", index=link["index"])
+
+
+def _ensure_addresses(route: Any, spec: Spec, interface: Interface, *, own_vips: bool) -> None:
+    index = route.link_lookup(ifname=interface.name)[0]
+    first = interface is spec.interfaces[0]
+    vips = [ipaddress.ip_interface(vip.ip) for vip in spec.vips] if first else []
+    wanted = [ipaddress.ip_interface(f"{address.ip}/{address.prefix}") for address in interface.addresses]
+    wanted += vips if own_vips else []
+    there = _addresses(route, index)
+    for one in there:
+        if one not in wanted and one not in vips:
+            route.addr("del", index=index, address=str(one.ip), prefixlen=one.network.prefixlen)
+    missing = [one for one in wanted if one not in there]
+    for one in missing:
+        nodad = {"flags": 0x02} if one.version == 6 else {}
+        route.addr("add", index=index, address=str(one.ip), prefixlen=one.network.prefixlen, **nodad)
+    route.link("set", index=index, state="up")
+    if first:
+        _ensure_routes(route, spec, index)
+    for one in missing:
+        if one in vips:
+            announce(interface.name, one.ip)
+
+
+AnyInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+
+
+def _addresses(route: Any, index: int) -> list[AnyInterface]:
+    found = [
+        ipaddress.ip_interface(f"{address.get_attr('IFA_ADDRESS')}/{address['prefixlen']}")
+        for address in route.get_addr(index=index)
+    ]
+    return [one for one in found if not one.ip.is_link_local]
+
+
+def _ensure_routes(route: Any, spec: Spec, index: int) -> None:
+    """The default route; and answers from a VIP leave by its own network even if a member's leg is nearer."""
+    for address in spec.interfaces[0].addresses:
+        if address.gateway:
+            route.route("replace", dst=_anywhere(address.gateway), gateway=address.gateway, oif=index)
+    for vip in spec.vips:
+        own = ipaddress.ip_interface(f"{vip.ip}/{vip.prefix}")
+        route.route("replace", dst=str(own.network), oif=index, table=VIP_TABLE)
+        if vip.gateway:
+            route.route("replace", dst=_anywhere(vip.gateway), gateway=vip.gateway, oif=index, table=VIP_TABLE)
+        _ensure_rule(route, own.ip)
+
+
+def _anywhere(gateway: str) -> str:
+    return "0.0.0.0/0" if ipaddress.ip_address(gateway).version == 4 else "::/0"
+
+
+def _ensure_rule(route: Any, vip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    family = socket.AF_INET if vip.version == 4 else socket.AF_INET6
+    sources = {rule.get_attr("FRA_SRC") for rule in route.get_rules(family=family)}
+    if str(vip) not in sources:
+        route.rule("add", src=str(vip), src_len=vip.max_prefixlen, table=VIP_TABLE, priority=100, family=family)
+
+
+def announce(interface: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    """Tell the neighbours who has an IPv4 address now; for IPv6 the kernel does it (`ndisc_notify`)."""
+    if ip.version != 4:
+        return
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as raw:
+        raw.bind((interface, 0x0806))
+        mac = raw.getsockname()[4]
+        ethernet = b"\xff" * 6 + mac + struct.pack("!H", 0x0806)
+        request = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + ip.packed + b"\0" * 6 + ip.packed
+        raw.send(ethernet + request)

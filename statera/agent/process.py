@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs of an amphora: run one in its namespace, find it again by its pid file, end it, hear of its death."""
+
+import asyncio
+import contextlib
+import os
+import select
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from statera.agent.namespace import netns_path
+from statera.errors import GiveUp, TryAgain
+
+PACKAGES = {"haproxy": "haproxy", "keepalived": "keepalived", "nft": "nftables", "nsenter": "util-linux"}
+
+
+def program(name: str) -> str:
+    """The program's path; raise `GiveUp` with the line that installs it when it is not there."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None:
+        package = PACKAGES.get(Path(name).name, Path(name).name)
+        raise GiveUp("PROGRAM_MISSING", f"{name} is not on this host; install it: apt-get install {package}")
+    return found
+
+
+async def run(argv: Sequence[str], *, amphora_id: str | None = None, stdin: bytes = b"") -> None:
+    """Run a program to its end, in the amphora's namespace if one is named; raise `TryAgain` with what it said."""
+    enter = [program("nsenter"), f"--net={netns_path(amphora_id)}", "--"] if amphora_id else []
+    child = await asyncio.create_subprocess_exec(
+        *enter, program(argv[0]), *argv[1:], start_new_session=True,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await child.communicate(stdin)
+    if child.returncode != 0:
+        raise TryAgain("PROGRAM_FAILED", f"{' '.join(argv)}: exit status {child.returncode}: {gist(output)}")
+
+
+def gist(output: bytes) -> str:
+    """What a program complained about, in a few lines."""
+    lines = output.decode(errors="replace").split("\n")
+    loud = [line for line in lines if "ALERT" in line or "rror" in line] or lines
+    return " ".join(" ".join(loud[:4]).split())[:600]
+
+
+def find(pid_file: Path, marker: str) -> int | None:
+    """The live process that the file names, if its command line holds *marker*: a pid may have a new owner."""
+    try:
+        pid = int(pid_file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return pid if runs(pid, marker) else None
+
+
+def runs(pid: int, marker: str) -> bool:
+    """Whether the process lives and has *marker* in its command line."""
+    try:
+        return marker.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def appear(pid_file: Path, marker: str, *, patience_seconds: float = 3.0) -> int | None:
+    """Wait for a daemon to write its pid file; None when it does not."""
+    deadline = time.monotonic() + patience_seconds
+    while (pid := find(pid_file, marker)) is None and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    return pid
+
+
+def children(pid: int) -> list[int]:
+    """A process's children, none when it has ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Signal a process; one that has ended is success."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def end(pids: Iterable[int], *, patience_seconds: float = 2.0) -> list[int]:
+    """Ask the processes to end, kill those that will not, and return, when all have gone, which there were."""
+    watched: dict[int, int] = {}
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            watched[os.pidfd_open(pid)] = pid
+    for number, patience in ((signal.SIGTERM, patience_seconds), (signal.SIGKILL, 5.0)):
+        alive = _until_gone(watched, 0.0)
+        for pid in alive:
+            send(pid, number)
+        if not _until_gone(watched, patience):
+            break
+    for fd in watched:
+        os.close(fd)
+    return list(watched.values())
+
+
+def _until_gone(watched: dict[int, int], patience_seconds: float) -> list[int]:
+    deadline = time.monotonic() + patience_seconds
+    alive = set(watched)
+    while alive:
+        ended, _, _ = select.select(list(alive), [], [], max(0.0, deadline - time.monotonic()))
+        alive -= set(ended)
+        if not ended:
+            break
+    return [watched[fd] for fd in alive]
+
+
+class Watch:
+    """Calls back at once when a process that is not our child ends."""
+
+    def __init__(self, pid: int, died: Callable[[], None]) -> None:
+        """Raise `ProcessLookupError` when it has ended already."""
+        self.pid = pid
+        self._died = died
+        self._fd: int | None = os.pidfd_open(pid)
+        asyncio.get_running_loop().add_reader(self._fd, self._ended)
+
+    @property
+    def alive(self) -> bool:
+        return self._fd is not None
+
+    def close(self) -> None:
+        """Stop watching; repeating is harmless."""
+        if self._fd is not None:
+            asyncio.get_running_loop().remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = None
+
+    def _ended(self) -> None:
+        self.close()
+        self._died()

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HAProxy of one amphora: start it, change it while it runs, reload it, find it again after a restart."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from statera.agent import cgroup, namespace, process, runtime
+from statera.agent.apply import Plan, Running, awake, changes, members, reload_of
+from statera.agent.files import Home, read, write
+from statera.errors import TryAgain
+from statera.render import haproxy
+from statera.render.haproxy import Machine
+from statera.wire import Spec
+
+# A reload signal that comes sooner than this after the last worker answered may vanish unheard (HAProxy 2.6).
+BREATH_SECONDS = 0.25
+RESEND_SECONDS = 2.0
+RELOAD_SECONDS = 15.0
+DRAIN_SECONDS = 60.0
+
+_log = logging.getLogger(__name__)
+_running = msgspec.json.Decoder(Running)
+
+
+class Proxy:
+    """Not for two tasks at once: the amphora's own task calls it."""
+
+    def __init__(self, home: Home, machine: Machine, command: str, died: Callable[[], None]) -> None:
+        self._home = home
+        self._machine = machine
+        self._command = command
+        self._died = died
+        self._watch: process.Watch | None = None
+        self._answered = 0.0
+        self._leaving: dict[str, float] = {}
+        self.running: Running | None = None
+        self.worker = 0
+        self.retired: set[int] = set()
+
+    @property
+    def alive(self) -> bool:
+        return self._watch is not None and self._watch.alive
+
+    @property
+    def pid(self) -> int | None:
+        return self._watch.pid if self._watch and self._watch.alive else None
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether servers wait for their last connections to end; `sweep` deletes them then."""
+        return bool(self._leaving)
+
+    def plan(self, spec: Spec) -> Plan:
+        """What `follow` would do. Raise `GiveUp` for a spec that cannot be rendered, before anything is touched."""
+        haproxy.render(awake(spec), self._machine)
+        return changes(self.running if self.alive else None, spec, self._machine)
+
+    def breath_seconds(self) -> float:
+        """How long to wait before a reload will be heard."""
+        return max(0.0, self._answered + BREATH_SECONDS - time.monotonic())
+
+    async def follow(self, plan: Plan) -> Plan:
+        """Carry the plan out and return what was done: commands that are refused become a reload."""
+        wanted = plan.running.applied
+        write(self._home.candidate_cfg, haproxy.render(wanted, self._machine).encode(), durable=True)
+        if plan.how == "reload":
+            await process.run([self._command, "-c", "-q", "-f", str(self._home.candidate_cfg)])
+        self._home.candidate_cfg.replace(self._home.haproxy_cfg)
+        if plan.how == "start":
+            await self._start(wanted)
+        elif plan.how == "reload":
+            await self._reload(wanted)
+        elif plan.commands and (objections := await runtime.command(self._home.socket, plan.commands)):
+            _log.warning("amphora %s reloads, as HAProxy refused: %s", self._home.amphora_id, "; ".join(objections))
+            return await self._fall_back(wanted)
+        self._remember(plan.running)
+        now = time.monotonic()
+        self._leaving |= dict.fromkeys(plan.leaving, now + DRAIN_SECONDS)
+        await self.sweep()
+        return plan
+
+    async def adopt(self) -> bool:
+        """Take over the HAProxy that an earlier agent started, if it lives; what it runs is known or reloaded."""
+        pid = process.find(self._home.haproxy_pid, str(self._home.haproxy_cfg))
+        if pid is None:
+            return False
+        self._guard(pid)
+        self.worker = int((await runtime.info(self._home.socket))["Pid"])
+        known = read(self._home.running)
+        if known:
+            self.running = _running.decode(known)
+            self._leaving = dict.fromkeys(await self._strangers(self.running), time.monotonic() + DRAIN_SECONDS)
+        return True
+
+    async def sweep(self) -> None:
+        """Delete leaving servers whose connections have ended; after a minute their connections are ended."""
+        for server, deadline in list(self._leaving.items()):
+            if time.monotonic() > deadline:
+                await runtime.ask(self._home.socket, f"shutdown sessions server {server}")
+            if "still" not in await runtime.ask(self._home.socket, f"del server {server}"):
+                del self._leaving[server]
+
+    def finishing(self) -> list[int]:
+        """Old workers that still carry connections."""
+        self.retired = {pid for pid in self.retired if process.runs(pid, str(self._home.haproxy_cfg))}
+        return sorted(self.retired)
+
+    async def end(self) -> None:
+        """Have no HAProxy; repeating is harmless."""
+        self.close()
+        await asyncio.to_thread(process.end, self._lingering(), patience_seconds=0.0)
+
+    def close(self) -> None:
+        """Stop watching; HAProxy runs on."""
+        if self._watch:
+            self._watch.close()
+
+    async def _fall_back(self, wanted: Spec) -> Plan:
+        await asyncio.sleep(self.breath_seconds())
+        return await self.follow(reload_of(wanted))
+
+    def _remember(self, running: Running) -> None:
+        if running != self.running:
+            self.running = running
+            write(self._home.running, msgspec.json.encode(running))
+
+    async def _start(self, wanted: Spec) -> None:
+        # Workers whose master was killed may linger and would share the ports.
+        await asyncio.to_thread(process.end, self._lingering(), patience_seconds=0.0)
+        await process.run(
+            [self._command, "-W", "-D", "-f", str(self._home.haproxy_cfg), "-p", str(self._home.haproxy_pid),
+             "-S", f"{self._home.master_socket},mode,600"], amphora_id=self._home.amphora_id)
+        pid = process.find(self._home.haproxy_pid, str(self._home.haproxy_cfg))
+        if pid is None:
+            raise TryAgain("HAPROXY_DIED", "HAProxy ended right after its start")
+        cgroup.adopt(self._home.amphora_id, [pid, *process.children(pid)])
+        await self._answer(wanted, former=0, patience_seconds=RELOAD_SECONDS)
+        self._guard(pid)
+
+    async def _reload(self, wanted: Spec) -> None:
+        former, pid = self.worker, self.pid
+        deadline = time.monotonic() + RELOAD_SECONDS
+        while pid and time.monotonic() < deadline:
+            process.send(pid, signal.SIGUSR2)
+            if await self._answer(wanted, former=former, patience_seconds=RESEND_SECONDS):
+                self.retired.add(former)
+                self._leaving.clear()
+                return
+        raise TryAgain("RELOAD_FAILED", f"HAProxy did not take up version {wanted.version}")
+
+    async def _answer(self, wanted: Spec, *, former: int, patience_seconds: float) -> bool:
+        """Wait until a worker other than *former* runs the file."""
+        deadline = time.monotonic() + patience_seconds
+        while time.monotonic() < deadline:
+            try:
+                info = await runtime.info(self._home.socket)
+            except TryAgain:
+                info = {}
+            if info.get("description") == haproxy.description(wanted.version) and int(info["Pid"]) != former:
+                self.worker, self._answered = int(info["Pid"]), time.monotonic()
+                return True
+            await asyncio.sleep(0.01)
+        return False
+
+    async def _strangers(self, running: Running) -> list[str]:
+        """Servers that run but are nobody's member any more: an earlier agent was letting them drain."""
+        servers = members(running.loaded, running.loaded)
+        known = {f"{backend}/{member.id}" for backend, _, _, member in servers if member}
+        rows = runtime.rows(await runtime.ask(self._home.socket, "show stat -1 4 -1"))
+        return [name for row in rows if (name := f"{row['pxname']}/{row['svname']}") not in known]
+
+    def _lingering(self) -> list[int]:
+        found = {*cgroup.processes(self._home.amphora_id), *namespace.processes(self._home.amphora_id)}
+        return [pid for pid in found if process.runs(pid, str(self._home.haproxy_cfg))]
+
+    def _guard(self, pid: int) -> None:
+        self.close()
+        self._watch = process.Watch(pid, self._died)
+

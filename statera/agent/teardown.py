@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Remove amphorae from this host: processes, namespaces, legs, bridges, control groups and files."""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from statera.agent import bridges, cgroup, namespace, process
+from statera.agent.files import RUN, Home, homes, networks_file, read
+from statera.wire import LocalNetwork, Spec
+
+_networks = msgspec.json.Decoder(tuple[LocalNetwork, ...])
+_spec = msgspec.json.Decoder(Spec)
+
+
+def teardown(state: Path) -> list[str]:
+    """Remove everything that the agent of this state folder made, and say what that was; nothing left is success."""
+    done = [line for home in homes(state) for line in demolish(home)]
+    done += [f"bridge {name} removed" for name in bridges.remove(stored_networks(state))]
+    networks_file(state).unlink(missing_ok=True)
+    for folder in (RUN / "empty", RUN, state / "amphorae"):
+        _rmdir_if_empty(folder)
+    return done
+
+
+def demolish(home: Home) -> list[str]:
+    """Remove one amphora and say what there was. Blocks while its processes end, seconds at worst."""
+    lines = []
+    amphora = f"amphora {home.amphora_id}"
+    ended = process.end({*cgroup.processes(home.amphora_id), *namespace.processes(home.amphora_id)})
+    if ended:
+        lines.append(f"{amphora}: {len(ended)} processes ended")
+    if namespace.remove(home.amphora_id, _legs(home)):
+        lines.append(f"{amphora}: namespace removed")
+    if cgroup.remove(home.amphora_id):
+        lines.append(f"{amphora}: control group removed")
+    for folder in (home.run, home.folder):
+        if folder.exists():
+            shutil.rmtree(folder)
+            lines.append(f"{amphora}: {folder} removed")
+    return lines
+
+
+def stored_networks(state: Path) -> tuple[LocalNetwork, ...]:
+    """The networks whose bridges this host carries."""
+    stored = read(networks_file(state))
+    return _networks.decode(stored) if stored else ()
+
+
+def _legs(home: Home) -> list[str]:
+    stored = read(home.spec)
+    return [interface.name for interface in _spec.decode(stored).interfaces] if stored else []
+
+
+def _rmdir_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        return

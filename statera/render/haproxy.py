@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a spec to HAProxy's configuration: tables of lines, one row per feature.
+
+Text that a user wrote reaches a line only through `quote`, as a number, as an address or as a key of a
+table here; anything else is refused with `GiveUp`.
+"""
+
+import base64
+import hashlib
+import ipaddress
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from msgspec import Struct
+
+from statera.errors import GiveUp
+from statera.wire import ListenerSpec, MemberSpec, MonitorSpec, PersistenceSpec, PoolSpec, Spec
+
+Value = TypeVar("Value")
+
+PEERS_PORT = 1025
+STICK_SIZE = "10k"
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """What the host gives an HAProxy: folders, threads, and as many connections as descriptors allow."""
+
+    run: str
+    chroot: str
+    threads: int = 1
+    most_connections: int = 50_000
+    default_connection_limit: int = 50_000
+    hard_stop_seconds: int = 3600
+
+
+def refused(what: str, value: object) -> GiveUp:
+    return GiveUp("SPEC_REFUSED", f"{what} {value!r} cannot be put into a HAProxy configuration")
+
+
+def quote(text: str) -> str:
+    """One word of a configuration line that means exactly *text*; control characters raise `GiveUp`."""
+    if re.fullmatch(r"[\w.:/,\[\]+=?&@-]+", text, re.ASCII):
+        return text
+    if not text.isprintable():
+        raise refused("text", text)
+    return "'" + text.replace("'", r"'\''") + "'"
+
+
+def literal(text: str) -> str:
+    """A word for places where HAProxy would evaluate `%[…]`."""
+    return quote(text.replace("%", "%%"))
+
+
+def endpoint(ip: str, port: int) -> str:
+    """`address:port` in the one form that HAProxy takes for both families; anything else raises `GiveUp`."""
+    return f"{address(ip)}:{port}"
+
+
+def address(ip: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(ip)
+    except ValueError:
+        raise refused("address", ip) from None
+    return f"[{parsed}]" if parsed.version == 6 else str(parsed)
+
+
+def one_of(table: Mapping[str, Value], what: str, word: str) -> Value:
+    if word not in table:
+        raise refused(what, word)
+    return table[word]
+
+
+LISTENER_MODES = {"HTTP": "http", "HTTPS": "tcp", "TCP": "tcp"}
+POOL_MODES = {"HTTP": "http", "HTTPS": "tcp", "TCP": "tcp"}
+POOL_WRAPS = {"PROXY": " send-proxy", "PROXYV2": " send-proxy-v2"}
+
+# The hash must be consistent: with a static one members can neither be added live nor weighted.
+ALGORITHMS = {
+    "ROUND_ROBIN": "balance roundrobin",
+    "LEAST_CONNECTIONS": "balance leastconn",
+    "SOURCE_IP": "balance source\nhash-type consistent",
+}
+
+HEADERS = {
+    "X-Forwarded-For": "option forwardfor",
+    "X-Forwarded-Port": "http-request set-header X-Forwarded-Port %[dst_port]",
+    "X-Forwarded-Proto": "http-request set-header X-Forwarded-Proto http",
+    "X-Forwarded-IP": "http-request set-header X-Forwarded-IP %[src]",
+    "X-Client-IP": "http-request set-header X-Client-IP %[src]",
+    "X-Real-IP": "http-request set-header X-Real-IP %[src]",
+}
+
+MONITORS = {
+    "TCP": (False, ""),
+    "HTTP": (True, ""),
+    "HTTPS": (True, " check-ssl verify none"),
+    "TLS-HELLO": (False, " check-ssl verify none"),
+}
+"""Type → whether it asks by HTTP, and what its servers' `check` needs besides."""
+
+METHODS = {method: method for method in (
+    "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "OPTIONS", "PATCH", "CONNECT")}
+
+
+def render(spec: Spec, machine: Machine) -> str:
+    """The whole file. Its `description` holds the version, which `show info` gives back."""
+    sections = [
+        section("global", global_lines(spec, machine)),
+        section("peers statera", peer_lines(spec)),
+        section("defaults", DEFAULTS),
+        *(section(f"frontend {quote(listener.id)}", frontend_lines(listener, spec, machine))
+          for listener in spec.listeners),
+        *(section(f"backend {quote(backend_name(pool, listener))}", backend_lines(pool, listener, spec))
+          for listener, pool in backends(spec)),
+    ]
+    return "\n".join(sections)
+
+
+def section(head: str, lines: Iterable[str]) -> str:
+    body = "\n".join(lines).splitlines()
+    return "\n".join([head, *(f"    {line}" for line in body)]) + "\n"
+
+
+def backends(spec: Spec) -> Iterator[tuple[ListenerSpec, PoolSpec]]:
+    """Each listener with its pool: such a couple is one backend."""
+    pools = {pool.id: pool for pool in spec.pools}
+    for listener in spec.listeners:
+        if listener.default_pool_id in pools:
+            yield listener, pools[listener.default_pool_id]
+
+
+def backend_name(pool: PoolSpec, listener: ListenerSpec) -> str:
+    return f"{pool.id}:{listener.id}"
+
+
+def description(version: int) -> str:
+    return f"statera {version}"
+
+
+def global_lines(spec: Spec, machine: Machine) -> Iterator[str]:
+    yield f"description {description(spec.version)}"
+    yield "user haproxy\ngroup haproxy"
+    yield f"chroot {quote(machine.chroot)}"
+    yield f"stats socket {quote(machine.run + '/haproxy.sock')} mode 600 level admin"
+    yield f"localpeer {peer_name(own_address(spec))}"
+    yield f"nbthread {machine.threads}"
+    yield f"maxconn {most_connections(spec, machine)}"
+    yield f"hard-stop-after {machine.hard_stop_seconds}s"
+
+
+def most_connections(spec: Spec, machine: Machine) -> int:
+    """Room for every listener's limit; a limit up to the default can thus change while running."""
+    wanted = sum(max(listener.connection_limit, machine.default_connection_limit) for listener in spec.listeners)
+    return max(1, min(wanted or machine.default_connection_limit, machine.most_connections))
+
+
+def own_address(spec: Spec) -> str:
+    """Where the peer finds this amphora; alone it talks to itself only, so that stick tables outlive reloads."""
+    return spec.interfaces[0].addresses[0].ip if spec.vrrp else "127.0.0.1"
+
+
+def peer_name(ip: str) -> str:
+    """The same on both amphorae, and free of characters that a peer's name may not have."""
+    digest = hashlib.sha1(ip.encode(), usedforsecurity=False).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=").replace("-", "x")
+
+
+def peer_lines(spec: Spec) -> Iterator[str]:
+    addresses = [own_address(spec), *([spec.vrrp.peer_ip] if spec.vrrp else [])]
+    for ip in addresses:
+        yield f"peer {peer_name(ip)} {endpoint(ip, PEERS_PORT)}"
+
+
+DEFAULTS = (
+    "retries 3",
+    "option redispatch",
+    "option splice-request",
+    "option splice-response",
+    "option http-keep-alive",
+    "timeout connect 5s\ntimeout client 50s\ntimeout server 50s",
+)
+
+
+def frontend_lines(listener: ListenerSpec, spec: Spec, machine: Machine) -> Iterator[str]:
+    limit = listener.connection_limit if listener.connection_limit >= 0 else machine.default_connection_limit
+    yield f"mode {one_of(LISTENER_MODES, 'listener protocol', listener.protocol)}"
+    for vip in spec.vips:
+        yield f"bind {endpoint(vip.ip, listener.protocol_port)}"
+    yield f"maxconn {limit}"
+    yield f"timeout client {listener.timeout_client_data}ms"
+    if listener.timeout_tcp_inspect:
+        yield f"tcp-request inspect-delay {listener.timeout_tcp_inspect}ms"
+    for known, pool in backends(spec):
+        if known is listener:
+            yield f"default_backend {quote(backend_name(pool, listener))}"
+
+
+def backend_lines(pool: PoolSpec, listener: ListenerSpec, spec: Spec) -> Iterator[str]:
+    mode = backend_mode(pool, listener)
+    yield f"mode {mode}"
+    yield one_of(ALGORITHMS, "lb_algorithm", pool.lb_algorithm)
+    yield "option allbackups"
+    yield f"timeout connect {listener.timeout_member_connect}ms"
+    yield f"timeout server {listener.timeout_member_data}ms"
+    if mode == "http":
+        yield "http-reuse safe"
+        yield from header_lines(listener)
+    if pool.session_persistence and (mode == "http" or pool.session_persistence.type == "SOURCE_IP"):
+        persist = one_of(PERSISTENCES, "session_persistence", pool.session_persistence.type)
+        yield persist(pool.session_persistence, pool.id)
+    if pool.monitor:
+        yield from monitor_lines(pool.monitor)
+    for number, member in numbered(pool.members):
+        yield f"server {server(pool, member, number)}{'' if member.enabled else ' disabled'}"
+
+
+def backend_mode(pool: PoolSpec, listener: ListenerSpec) -> str:
+    if pool.protocol in POOL_WRAPS:
+        return one_of(LISTENER_MODES, "listener protocol", listener.protocol)
+    return one_of(POOL_MODES, "pool protocol", pool.protocol)
+
+
+def header_lines(listener: ListenerSpec) -> Iterator[str]:
+    if listener.protocol != "HTTP":
+        return
+    for header, value in sorted(listener.insert_headers.items()):
+        if value.lower() == "true":
+            yield one_of(HEADERS, "insert_headers", header)
+
+
+def stick_table(kind: str, persistence: PersistenceSpec) -> str:
+    expire = f" expire {persistence.persistence_timeout}s" if persistence.persistence_timeout else ""
+    return f"stick-table type {kind} size {STICK_SIZE}{expire} peers statera"
+
+
+def by_source(persistence: PersistenceSpec, _pool_id: str) -> str:
+    return f"{stick_table('ipv6', persistence)}\nstick on src"
+
+
+def by_own_cookie(_persistence: PersistenceSpec, pool_id: str) -> str:
+    # Dynamic: members that are added while running cannot have a cookie of their own. Both amphorae of a pair
+    # must come to the same key.
+    key = hashlib.sha256(f"statera cookie of pool {pool_id}".encode()).hexdigest()
+    return f"cookie SRV insert indirect nocache dynamic\ndynamic-cookie-key {key}"
+
+
+def by_application_cookie(persistence: PersistenceSpec, _pool_id: str) -> str:
+    name = persistence.cookie_name or ""
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise refused("cookie_name", name)
+    store, match = (quote(f'{fetch}("{name}")') for fetch in ("res.cook", "req.cook"))
+    return f"{stick_table('string len 64', persistence)}\nstick store-response {store}\nstick match {match}"
+
+
+PERSISTENCES = {"SOURCE_IP": by_source, "HTTP_COOKIE": by_own_cookie, "APP_COOKIE": by_application_cookie}
+
+
+def monitor_lines(monitor: MonitorSpec) -> Iterator[str]:
+    by_http, _ = one_of(MONITORS, "health monitor type", monitor.type)
+    yield f"timeout check {monitor.timeout}s"
+    if not by_http:
+        return
+    method = one_of(METHODS, "http_method", monitor.http_method or "GET")
+    version = "1.1" if monitor.http_version == 1.1 else "1.0"
+    host = f" hdr Host {literal(monitor.domain_name)}" if monitor.domain_name and version == "1.1" else ""
+    yield "option httpchk"
+    yield f"http-check send meth {method} uri {quote(monitor.url_path or '/')} ver HTTP/{version}{host}"
+    yield f"http-check expect status {codes(monitor.expected_codes or '200')}"
+
+
+def codes(text: str) -> str:
+    """HAProxy takes the API's own notation: single codes and ranges with commas between."""
+    if not re.fullmatch(r"\d{3}(-\d{3})?(,\d{3}(-\d{3})?)*", text, re.ASCII):
+        raise refused("expected_codes", text)
+    return text
+
+
+def numbered(members: Iterable[MemberSpec]) -> list[tuple[int, MemberSpec]]:
+    """Each member with a number made of its id: consistent hashes go by it, on every amphora and after any change."""
+    taken: dict[int, MemberSpec] = {}
+    for member in members:
+        number = zlib.crc32(member.id.encode()) % (2**31 - 1) + 1
+        while number in taken:
+            number += 1
+        taken[number] = member
+    return list(taken.items())
+
+
+def server(pool: PoolSpec, member: MemberSpec, number: int) -> str:
+    """A server with all that it needs said, as `add server` inherits nothing: name, address, options."""
+    words = f"{quote(member.id)} {endpoint(member.address, member.protocol_port)} id {number} weight {member.weight}"
+    backup = " backup" if member.backup else ""
+    # Without these two a server that was added while running keeps no idle connections (HAProxy 2.6).
+    reuse = " pool-max-conn -1 pool-purge-delay 5s"
+    return words + backup + reuse + POOL_WRAPS.get(pool.protocol, "") + check(pool.monitor, member)
+
+
+def check(monitor: MonitorSpec | None, member: MemberSpec) -> str:
+    if monitor is None:
+        return ""
+    _, tls = one_of(MONITORS, "health monitor type", monitor.type)
+    at = f" addr {address(member.monitor_address)}" if member.monitor_address else ""
+    port = f" port {member.monitor_port}" if member.monitor_port else ""
+    times = f" check inter {monitor.delay}s fall {monitor.max_retries_down} rise {monitor.max_retries}"
+    return times + at + port + tls

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps every connected node told: looks at the store when something may have changed, sends what follows."""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Protocol, TypeVar
+
+from msgspec import Struct
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from statera.config import HealthManager
+from statera.fleet.ledger import Ledger
+from statera.fleet.orders import Orders
+from statera.fleet.session import Session
+from statera.fleet.specs import build
+from statera.store import placements as placed
+from statera.store import reports
+from statera.store.engine import Store
+from statera.store.placements import Placement
+from statera.store.seen import load_amphorae
+from statera.store.trees import load_tree
+from statera.wire import SPEC_VERSION, Applied, LocalNetwork, Put, Roster, encode
+
+LOG = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 10.0
+
+Networks = Callable[[Connection], tuple[LocalNetwork, ...]]
+Result = TypeVar("Result")
+
+
+class Wake(Protocol):
+    """Waits until somebody has committed something."""
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """True when something may have changed, False when the time is over."""
+
+    def close(self) -> None:
+        """End the wait that is under way."""
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """An encoded `Put` and where it goes."""
+
+    node_id: str
+    amphora_id: str
+    version: int
+    data: bytes
+
+
+class Dispatcher:
+    """Reads and tells under one lock, so that no node is told older news after newer."""
+
+    def __init__(
+        self, store: Store, manager_id: str, settings: HealthManager, *,
+        sessions: Mapping[str, Session], ledger: Ledger, networks: Networks, threads: Executor,
+    ) -> None:
+        self._store = store
+        self._manager_id = manager_id
+        self._settings = settings
+        self._sessions = sessions
+        self._ledger = ledger
+        self._networks = networks
+        self._threads = threads
+        self._lock = asyncio.Lock()
+
+    async def run(self, wake: Wake, waiting: Executor, sweep_seconds: float = SWEEP_SECONDS) -> None:
+        """Look whenever *wake* says so, and at everything every *sweep_seconds*; *waiting* is its own thread."""
+        next_sweep = time.monotonic() + sweep_seconds
+        while True:
+            left = max(0.0, next_sweep - time.monotonic())
+            loop = asyncio.get_running_loop()
+            woken = await loop.run_in_executor(waiting, wake.wait, min(1.0, left))
+            try:
+                if time.monotonic() >= next_sweep:
+                    next_sweep = time.monotonic() + sweep_seconds
+                    await self.sweep()
+                elif woken:
+                    await self.look()
+            except SQLAlchemyError as error:
+                LOG.warning("cannot look at what nodes are to run: %s", error)
+                await asyncio.sleep(0.5)
+
+    async def welcome(self, session: Session) -> None:
+        """Tell a node that has just connected everything, and take in what it runs."""
+        async with self._lock:
+            mine, networks = await self._read(lambda connection: (
+                placed.on_node(connection, session.node_id), self._networks(connection)))
+            for placement in mine:
+                self._note_running(session, placement)
+            await self._tell({session: session.everything(mine)}, networks)
+
+    async def look(self) -> None:
+        """Tell nodes what has changed for load balancers with something under way."""
+        if not self._sessions:
+            return
+        async with self._lock:
+            found, networks = await self._read(lambda connection: (
+                placed.unsettled(connection, self._manager_id), self._networks(connection)))
+            by_node = _by_node(found)
+            await self._tell({
+                session: session.changes(by_node[node_id]) for node_id, session in self._sessions.items()
+            }, networks)
+
+    async def sweep(self) -> None:
+        """Compare all that every node was told with the store; end connections that are not ours any more."""
+        async with self._lock:
+            found, nodes, networks = await self._read(lambda connection: (
+                placed.held(connection, self._manager_id), placed.held_nodes(connection, self._manager_id),
+                self._networks(connection)))
+            by_node = _by_node(found)
+            strays = [session for node_id, session in self._sessions.items() if node_id not in nodes]
+            await self._tell({
+                session: session.everything(by_node[node_id])
+                for node_id, session in self._sessions.items() if node_id in nodes
+            }, networks)
+        for session in strays:
+            session.close("this node is removed or connected elsewhere")
+
+    async def _tell(self, orders: Mapping[Session, Orders], networks: tuple[LocalNetwork, ...]) -> None:
+        for session, order in orders.items():
+            session.tell(Roster(
+                amphorae=tuple(sorted(order.amphorae)), networks=networks,
+                report_seconds=self._settings.report_seconds, beat_seconds=self._settings.beat_seconds,
+            ))
+            for amphora_id in order.gone:
+                self.note_gone(session, amphora_id)
+        behind = {lb_id for order in orders.values() for lb_id in order.behind}
+        if not behind:
+            return
+        able = {session.node_id: session for session in orders if self._is_able(session, orders[session])}
+        for message in await self._read(partial(_messages, load_balancer_ids=behind, node_ids=able.keys())):
+            able[message.node_id].put(message.amphora_id, message.version, message.data)
+
+    def note_gone(self, session: Session, amphora_id: str) -> None:
+        session.went(amphora_id)
+        key = (session.placed[amphora_id], amphora_id, "gone")
+        self._ledger.note(key, partial(reports.gone, node_id=session.node_id, amphora_id=amphora_id))
+
+    def note_applied(self, session: Session, fact: Applied) -> None:
+        outcome = "applied" if fact.failure is None else "failed"
+        key = (session.placed[fact.amphora_id], fact.amphora_id, outcome)
+        self._ledger.note(key, partial(reports.applied, node_id=session.node_id, fact=fact))
+
+    def _note_running(self, session: Session, placement: Placement) -> None:
+        """What the node says it runs counts as applied: the message that said so may have been lost."""
+        running = session.runs.get(placement.amphora_id, 0)
+        session.placed[placement.amphora_id] = placement.load_balancer_id
+        if running > placement.applied_version:
+            self.note_applied(session, Applied(amphora_id=placement.amphora_id, version=running))
+
+    def _is_able(self, session: Session, order: Orders) -> bool:
+        """Whether the node's agent reads our specs; if not, its load balancers say so."""
+        if SPEC_VERSION in session.hello.spec_versions:
+            return True
+        failure = (
+            f"the agent {session.hello.agent_version} on {session.hello.hostname} is too old for this"
+            f" load balancer (spec version {SPEC_VERSION}); update it"
+        )
+        for amphora_id, lb_id in session.placed.items():
+            if lb_id in order.behind:
+                key = (lb_id, amphora_id, "unreadable")
+                self._ledger.note(key, partial(
+                    reports.unreadable, node_id=session.node_id, amphora_id=amphora_id, failure=failure))
+        return False
+
+    async def _read(self, look: Callable[[Connection], Result]) -> Result:
+        def read() -> Result:
+            with self._store.read() as connection:
+                return look(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+
+
+def _by_node(found: Sequence[Placement]) -> defaultdict[str, list[Placement]]:
+    by_node: defaultdict[str, list[Placement]] = defaultdict(list)
+    for placement in found:
+        by_node[placement.node_id].append(placement)
+    return by_node
+
+
+def _messages(
+    connection: Connection, *, load_balancer_ids: Collection[str], node_ids: Collection[str]
+) -> list[Message]:
+    """The newest specs of the load balancers' amphorae on the nodes, encoded."""
+    messages = []
+    for lb_id in load_balancer_ids:
+        lb = load_tree(connection, lb_id)
+        if lb is None:
+            continue
+        everyone = load_amphorae(connection, lb_id)
+        for amphora in everyone:
+            if amphora.node_id in node_ids and amphora.ports and not amphora.leaving:
+                data = encode(Put(spec=build(lb, amphora, everyone)))
+                messages.append(Message(
+                    node_id=str(amphora.node_id), amphora_id=amphora.id, version=lb.version, data=data))
+    return messages

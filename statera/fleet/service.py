@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole health manager: the endpoint, the dispatcher, the ledger and the judge, started and stopped together."""
+
+import asyncio
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+from aiohttp import web
+
+from statera.config import Settings
+from statera.errors import SetupError
+from statera.fleet.ca import ensure_ca
+from statera.fleet.dispatch import SWEEP_SECONDS, Dispatcher, Networks, Wake
+from statera.fleet.endpoint import Endpoint, tls_context
+from statera.fleet.intake import Intake
+from statera.fleet.judge import Judge
+from statera.fleet.ledger import Ledger
+from statera.fleet.session import Session
+from statera.store.engine import Store
+
+LOG = logging.getLogger(__name__)
+
+RENEWAL_SECONDS = 3600.0
+THREADS = 4
+
+
+class Service:
+    """*networks* reads what every host is to carry as bridges. Each start is a new health manager to the store."""
+
+    def __init__(
+        self, settings: Settings, store: Store, *, wake: Wake, networks: Networks,
+        sweep_seconds: float = SWEEP_SECONDS,
+    ) -> None:
+        self._settings = settings
+        self._wake = wake
+        self._sweep_seconds = sweep_seconds
+        own = settings.health_manager
+        self.manager_id = str(uuid4())
+        self.sessions: dict[str, Session] = {}
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fleet")
+        self._waiting = ThreadPoolExecutor(1, thread_name_prefix="fleet-wake")
+        self._authority = ensure_ca(settings.state, settings.host)
+        self._tls = tls_context(self._authority)
+        self.ledger = Ledger(store, self._threads)
+        self.dispatcher = Dispatcher(
+            store, self.manager_id, own, sessions=self.sessions, ledger=self.ledger, networks=networks,
+            threads=self._threads)
+        self._intake = Intake(
+            self.manager_id, self.dispatcher, self.ledger, self._authority, own.certificate_days)
+        self._endpoint = Endpoint(
+            store, self.manager_id, authority=self._authority, certificate_days=own.certificate_days,
+            sessions=self.sessions, dispatcher=self.dispatcher, intake=self._intake, threads=self._threads)
+        self.judge = Judge(
+            store, self.manager_id, settings.host, grace_seconds=own.grace_seconds, heard_at=self._heard_at,
+            abandon=self._abandon, threads=self._threads)
+        self._runner = web.AppRunner(self._endpoint.app, access_log=None, shutdown_timeout=1.0)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def port(self) -> int:
+        """The port that nodes connect to, once started."""
+        return int(self._runner.addresses[0][1])
+
+    async def start(self, port: int | None = None) -> None:
+        """Give the first sign of life, then let nodes in. *port* 0 takes any free one. Raise `SetupError`."""
+        own = self._settings.health_manager
+        await self.judge.hold(time.monotonic())
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner, own.bind_ip, own.bind_port if port is None else port, ssl_context=self._tls,
+            reuse_address=True)
+        try:
+            await site.start()
+        except OSError as error:
+            await self.stop()
+            raise SetupError(f"cannot listen on [health_manager] bind_ip and bind_port: {error}") from error
+        self._tasks = [asyncio.create_task(work) for work in (
+            self.ledger.run(), self.dispatcher.run(self._wake, self._waiting, self._sweep_seconds),
+            self.judge.run(), self._intake.store_totals(), self._renew_certificate())]
+        LOG.info("health manager %s listens on %s:%d", self.manager_id, own.bind_ip, self.port)
+
+    async def wait(self) -> None:
+        """Return never; raise what ends any of the parts."""
+        await asyncio.gather(*self._tasks)
+
+    async def stop(self) -> None:
+        """Send the nodes elsewhere and write what is known. The sign of life runs out by itself: until
+        then nodes that come back in time were never away."""
+        sessions = list(self.sessions.values())
+        for session in sessions:
+            session.close("this health manager stops")
+        await asyncio.gather(*(session.closed() for session in sessions), return_exceptions=True)
+        await self._runner.cleanup()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.ledger.flush()
+        self._wake.close()
+        for pool in (self._waiting, self._threads):
+            pool.shutdown()
+
+    def _heard_at(self) -> dict[str, float]:
+        return {node_id: session.heard_at for node_id, session in self.sessions.items()}
+
+    def _abandon(self) -> None:
+        for session in self.sessions.values():
+            session.close("the database is out of reach from here")
+
+    async def _renew_certificate(self) -> None:
+        while True:
+            await asyncio.sleep(RENEWAL_SECONDS)
+            authority = await asyncio.to_thread(ensure_ca, self._settings.state, self._settings.host)
+            self._tls.load_cert_chain(authority.server_file)

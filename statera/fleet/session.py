@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One node's connection: what it was told, what it runs, what waits to be sent."""
+
+import asyncio
+from collections.abc import Sequence
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from statera.fleet.orders import Orders, orders
+from statera.model.health import Words
+from statera.store.placements import Placement
+from statera.wire import Hello, Roster, encode
+
+
+class Session:
+    """Belongs to the event loop. *heard_at* is the loop's time of the node's last message."""
+
+    def __init__(self, node_id: str, socket: web.WebSocketResponse, hello: Hello, heard_at: float) -> None:
+        self.node_id = node_id
+        self.hello = hello
+        self.heard_at = heard_at
+        self.runs = dict(hello.running)
+        self.placed: dict[str, str] = {}
+        self.words: dict[str, Words] = {}
+        self._sent = dict(hello.running)
+        self._carries = set(hello.running)
+        self._told: Roster | None = None
+        self._socket = socket
+        self._outbox: asyncio.Queue[bytes] = asyncio.Queue()
+        self._closing: asyncio.Task[bool] | None = None
+
+    def everything(self, placements: Sequence[Placement]) -> Orders:
+        """What to tell the node, given all placements on it."""
+        self.placed = {placement.amphora_id: placement.load_balancer_id for placement in placements}
+        self.words = {amphora_id: words for amphora_id, words in self.words.items() if amphora_id in self.placed}
+        return orders(placements, told=frozenset(), sent=self._sent, carries=self._carries)
+
+    def changes(self, placements: Sequence[Placement]) -> Orders:
+        """What to tell the node, given the placements that may have changed."""
+        self.placed.update({placement.amphora_id: placement.load_balancer_id for placement in placements})
+        told = frozenset(self._told.amphorae if self._told else ())
+        return orders(placements, told=told, sent=self._sent, carries=self._carries)
+
+    def tell(self, roster: Roster) -> None:
+        """Send *roster* unless it is what the node was told last."""
+        if roster != self._told:
+            self._told = roster
+            self.send(encode(roster))
+
+    def put(self, amphora_id: str, version: int, message: bytes) -> None:
+        """Send a spec, encoded already, unless the node has that version."""
+        if self._sent.get(amphora_id) != version:
+            self._sent[amphora_id] = version
+            self._carries.add(amphora_id)
+            self.send(message)
+
+    def went(self, amphora_id: str) -> None:
+        """Nothing of the amphora is left on the node."""
+        self._carries.discard(amphora_id)
+        self._sent.pop(amphora_id, None)
+        self.runs.pop(amphora_id, None)
+
+    def send(self, message: bytes) -> None:
+        self._outbox.put_nowait(message)
+
+    async def deliver(self) -> None:
+        """Send what waits, in order, until cancelled or the connection breaks."""
+        while True:
+            await self._socket.send_frame(await self._outbox.get(), WSMsgType.TEXT)
+
+    def close(self, why: str, code: int = WSCloseCode.SERVICE_RESTART) -> None:
+        """End the connection soon; whoever listens to it notices."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._socket.close(code=code, message=why.encode()))
+
+    async def closed(self) -> None:
+        """Return when an end that was begun is complete."""
+        if self._closing is not None:
+            await self._closing

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which machines belong to the fleet: tokens to join it, enrolment, and what operators do with nodes."""
+
+import secrets
+from datetime import datetime
+from hashlib import sha256
+from uuid import uuid4
+
+from msgspec import Struct
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from statera.errors import StateraError
+from statera.store.clock import now_ms
+from statera.store.events import utc_now
+from statera.store.seen import is_heard
+from statera.store.tables import amphorae, load_balancers, node_tokens, nodes
+from statera.store.wake import announce
+
+
+class Refused(StateraError):
+    """The node may not join; the message says why."""
+
+
+class NodeRow(Struct, frozen=True, kw_only=True):
+    """A node as operators see it; *heard* while a health manager holds a connection from it."""
+
+    id: str
+    name: str
+    heard: bool
+    drained: bool
+    amphorae: int
+    zone: str | None = None
+    agent_version: str | None = None
+    hostname: str | None = None
+    connected_at: datetime | None = None
+    certificate_expires_at: datetime | None = None
+    lost: bool = False
+
+
+def make_token(connection: Connection, name: str | None, seconds: int) -> str:
+    """A token that lets one node join within *seconds*; only its hash is kept.
+
+    With *name* it is for the node of that name alone, which may then also be one that joins again.
+    """
+    token = secrets.token_urlsafe(32)
+    connection.execute(delete(node_tokens).where(node_tokens.c.expires_ms < now_ms()))
+    connection.execute(
+        insert(node_tokens).values(
+            token_hash=token_hash(token), node_name=name, expires_ms=now_ms() + seconds * 1000
+        )
+    )
+    return token
+
+
+def token_hash(token: str) -> str:
+    return sha256(token.encode()).hexdigest()
+
+
+def enrol(connection: Connection, hashed_token: str, name: str) -> str:
+    """Use up the token and return the id of the node *name*, enrolled now or (if the token names it) before.
+
+    Raise `Refused` for a token that is unknown, used, expired or for another node, and for a name that is
+    taken when the token does not say that name.
+    """
+    token = node_tokens.c
+    valid = (token.token_hash == hashed_token, token.expires_ms >= now_ms())
+    row = connection.execute(select(token.node_name).where(*valid).with_for_update()).one_or_none()
+    if row is None or not connection.execute(delete(node_tokens).where(*valid)).rowcount:
+        raise Refused("the token is unknown, used up or expired")
+    if row.node_name not in (None, name):
+        raise Refused("the token is for another node")
+    if row.node_name is None and find(connection, name) is not None:
+        raise Refused(f"there is a node {name} already; a token made for that name lets it join again")
+    return ensure(connection, name)
+
+
+def ensure(connection: Connection, name: str) -> str:
+    """The id of the node *name*, which is enrolled if it was not."""
+    known = find(connection, name)
+    if known is not None:
+        return known
+    node_id = str(uuid4())
+    connection.execute(insert(nodes).values(id=node_id, name=name, created_at=utc_now()))
+    return node_id
+
+
+def find(connection: Connection, name: str) -> str | None:
+    return connection.execute(select(nodes.c.id).where(nodes.c.name == name)).scalar_one_or_none()
+
+
+def is_enrolled(connection: Connection, node_id: str) -> bool:
+    return connection.execute(select(nodes.c.id).where(nodes.c.id == node_id)).scalar_one_or_none() is not None
+
+
+def certified(connection: Connection, node_id: str, expires_at: datetime) -> None:
+    """Note until when the node's newest certificate is good; *expires_at* is UTC without a zone."""
+    connection.execute(update(nodes).where(nodes.c.id == node_id).values(certificate_expires_at=expires_at))
+
+
+def list_nodes(connection: Connection) -> list[NodeRow]:
+    """Every node by name. One statement."""
+    placed = (
+        select(func.count()).select_from(amphorae)
+        .where(amphorae.c.node_id == nodes.c.id, amphorae.c.deleted_at.is_(None))
+        .correlate(nodes).scalar_subquery()
+    )
+    statement = select(nodes, is_heard().label("heard"), placed.label("amphorae")).order_by(nodes.c.name)
+    return [
+        NodeRow(
+            id=row.id, name=row.name, heard=bool(row.heard), drained=row.drained, amphorae=row.amphorae,
+            zone=row.zone, agent_version=row.agent_version, hostname=row.hostname,
+            connected_at=row.connected_at, certificate_expires_at=row.certificate_expires_at,
+            lost=row.lost_ms is not None,
+        )
+        for row in connection.execute(statement)
+    ]
+
+
+def drain(connection: Connection, name: str) -> int:
+    """Let the node carry nothing new and move away what it carries; returns how many amphorae must move.
+
+    Raise `Refused` when there is no such node.
+    """
+    return _set_drained(connection, name, drained=True)
+
+
+def undrain(connection: Connection, name: str) -> int:
+    """Let the node carry amphorae again; returns how many are on it. Raise `Refused` when there is none."""
+    return _set_drained(connection, name, drained=False)
+
+
+def _set_drained(connection: Connection, name: str, *, drained: bool) -> int:
+    node_id = _known(connection, name)
+    connection.execute(update(nodes).where(nodes.c.id == node_id).values(drained=drained))
+    due(connection, node_id)
+    return _carried(connection, node_id)
+
+
+def remove(connection: Connection, name: str) -> str:
+    """Forget the node: its certificate is worth nothing from now on. Returns its id.
+
+    Raise `Refused` while it carries amphorae or when there is no such node.
+    """
+    node_id = _known(connection, name)
+    carried = _carried(connection, node_id)
+    if carried:
+        raise Refused(f"{name} still carries {carried} amphorae; drain it first")
+    connection.execute(delete(nodes).where(nodes.c.id == node_id))
+    return node_id
+
+
+def due(connection: Connection, node_id: str) -> None:
+    """Have a controller look at every load balancer with an amphora on the node."""
+    here = select(amphorae.c.load_balancer_id).where(
+        amphorae.c.node_id == node_id, amphorae.c.deleted_at.is_(None)
+    )
+    changed = connection.execute(
+        update(load_balancers).where(load_balancers.c.id.in_(here)).values(due_ms=now_ms())
+    )
+    if changed.rowcount:
+        announce(connection)
+
+
+def _known(connection: Connection, name: str) -> str:
+    node_id = find(connection, name)
+    if node_id is None:
+        raise Refused(f"there is no node {name}")
+    return node_id
+
+
+def _carried(connection: Connection, node_id: str) -> int:
+    return connection.execute(
+        select(func.count()).select_from(amphorae)
+        .where(amphorae.c.node_id == node_id, amphorae.c.deleted_at.is_(None))
+    ).scalar_one()

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """octavia-db-manage: bring the database's schema to what this release needs."""
 
-import sys
 from argparse import ArgumentParser, _SubParsersAction
 from collections.abc import Callable, Mapping
 
@@ -106,14 +105,13 @@ def _add_commands(parsers: "_SubParsersAction[ArgumentParser]") -> None:
         of[name].add_argument("--verbose", action="store_true")
 
 
-def _run(store: Store, act: Callable[[Config], None], *, sql: bool = False, write: bool = False) -> None:
+def _run(store: Store, act: Callable[[Config], object], *, sql: bool = False, write: bool = False) -> None:
     """Let Alembic act on the database; for *sql* on none, it only needs to know which kind."""
     config = migrations.alembic_config()
-    config.print_stdout = lambda text, *args: print(text % args if args else text, file=sys.stdout)
     if sql:
         config.attributes["url"] = str(store.engine.url)
-        return act(config)
+        act(config)
+        return
     with store.write() if write else store.read() as connection:
         config.attributes["connection"] = connection
         act(config)
-    return None

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`statera node`: let hosts join, drain and leave the fleet."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection
+
+from statera.commands import build, home
+from statera.commands.home import Home
+from statera.config import Settings
+from statera.errors import SetupError
+from statera.fleet.ca import Authority
+from statera.store import nodes
+
+DAY_SECONDS = 86_400
+
+
+@click.group()
+def node() -> None:
+    """Let hosts join, drain and leave."""
+
+
+@node.command()
+@home.state_option
+@click.option("--name", help="The only node that may use it; it may then have joined before.")
+@click.option("--hours", default=1.0, show_default=True, help="How long it is good.")
+def token(state: Path, name: str | None, hours: float) -> None:
+    """Make a token that lets one host join, and say what to type there."""
+    settings = home.read(Home(state))
+    with _writing(settings) as connection:
+        made = nodes.make_token(connection, name, int(hours * 3600))
+    fingerprint = Authority(settings.state / "pki").fingerprint
+    click.echo(f"statera-agent join {home.binds_of(settings).nodes} --token {made} --fingerprint {fingerprint}")
+
+
+@node.command("list")
+@home.state_option
+def list_(state: Path) -> None:
+    """Show the nodes and what they carry."""
+    with _writing(home.read(Home(state))) as connection:
+        found = nodes.list_nodes(connection)
+    table = Table("name", "state", "amphorae", "agent", "certificate until", box=None)
+    for row in found:
+        until = f"{row.certificate_expires_at:%Y-%m-%d %H:%M}" if row.certificate_expires_at else ""
+        table.add_row(row.name, node_state(row), str(row.amphorae), row.agent_version or "", until)
+    Console().print(table)
+
+
+def node_state(row: nodes.NodeRow) -> str:
+    """One word, or two, for how the node is."""
+    word = "connected" if row.heard else "lost" if row.lost else "away"
+    return f"{word}, drained" if row.drained else word
+
+
+@node.command()
+@home.state_option
+@click.argument("name")
+def drain(state: Path, name: str) -> None:
+    """Move away what the node carries; it gets nothing new."""
+    with _writing(home.read(Home(state))) as connection:
+        click.echo(f"{name} is drained; {nodes.drain(connection, name)} amphorae are on it still")
+
+
+@node.command()
+@home.state_option
+@click.argument("name")
+def undrain(state: Path, name: str) -> None:
+    """Let the node carry load balancers again."""
+    with _writing(home.read(Home(state))) as connection:
+        nodes.undrain(connection, name)
+    click.echo(f"{name} carries load balancers again")
+
+
+@node.command()
+@home.state_option
+@click.argument("name")
+def remove(state: Path, name: str) -> None:
+    """Forget a node that carries nothing; its certificate is worth nothing from now on."""
+    with _writing(home.read(Home(state))) as connection:
+        nodes.remove(connection, name)
+    click.echo(f"{name} is removed")
+
+
+@contextmanager
+def _writing(settings: Settings) -> Iterator[Connection]:
+    """One transaction on the database; what it refuses is for the operator."""
+    store = build.open_store(settings)
+    try:
+        with store.write() as connection:
+            yield connection
+    except nodes.Refused as error:
+        raise SetupError(f"{error}; `statera node list` shows the nodes") from error
+    finally:
+        store.close()

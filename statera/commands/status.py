@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`statera status`: what runs here, in a few lines."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection, func, select
+
+from statera.commands import build, home
+from statera.commands.home import Home
+from statera.commands.node import node_state
+from statera.store.nodes import list_nodes
+from statera.store.status import provisioning_status
+from statera.store.tables import load_balancers
+
+
+@click.command()
+@home.state_option
+def status(state: Path) -> None:
+    """Show services, nodes and load balancers."""
+    place = Home(state)
+    settings = home.read(place)
+    store = build.open_store(settings)
+    with store.read() as connection:
+        rows = [services_row(place), *node_rows(connection), *load_balancer_rows(connection)]
+    store.close()
+    table = Table(show_header=False, box=None)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def services_row(place: Home) -> tuple[str, str]:
+    pid = home.holder(place)
+    url = home.api_url(home.read(place))
+    return ("services", f"process {pid}, {url}" if pid else "stopped; `statera up` starts them")
+
+
+def node_rows(connection: Connection) -> list[tuple[str, str]]:
+    return [(f"node {row.name}", f"{node_state(row)}, {row.amphorae} amphorae") for row in list_nodes(connection)]
+
+
+def load_balancer_rows(connection: Connection) -> list[tuple[str, str]]:
+    """How many load balancers there are of each status."""
+    word = provisioning_status(load_balancers).label("word")
+    statement = select(word, func.count()).where(load_balancers.c.deleted_at.is_(None)).group_by(word)
+    return [(f"load balancers {word}", str(count)) for word, count in connection.execute(statement)]

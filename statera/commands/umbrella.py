@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`statera`: all of it on one host, by a few words. Each command is imported when it is used."""
+
+import importlib
+import sys
+
+import click
+
+from statera.errors import StateraError
+
+COMMANDS = {
+    "up": ("statera.commands.up:up", "Run load balancing on this host, until Ctrl-C."),
+    "down": ("statera.commands.down:down", "Stop it, the load balancers' traffic too."),
+    "status": ("statera.commands.status:status", "Show services, nodes and load balancers."),
+    "node": ("statera.commands.node:node", "Let hosts join, drain and leave."),
+    "lb": ("statera.commands.lb:lb", "Say what happens to a load balancer and why."),
+}
+
+
+class Lazy(click.Group):
+    """A group that knows its commands' names and help, and imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+def statera() -> None:
+    """Load balancing as a service that speaks OpenStack Octavia's API."""
+
+
+def main() -> None:
+    """The entry point: what we raise on purpose becomes one sentence and exit status 1."""
+    try:
+        statera.main(prog_name="statera")
+    except StateraError as error:
+        sys.exit(f"statera: {error}")

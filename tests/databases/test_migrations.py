@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The migrations lead to the schema of `store.tables`, on every database."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from statera.errors import SetupError
+from statera.store.engine import Store
+from statera.store.migrations import require_schema, upgrade
+from statera.store.tables import metadata
+
+
+def test_the_migrations_and_the_tables_agree(store):
+    with store.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_upgrading_twice_changes_nothing(store):
+    upgrade(store)
+    require_schema(store)
+
+
+def test_an_empty_database_is_refused_with_the_command_that_helps(database_url):
+    store = Store(database_url)
+    with pytest.raises(SetupError, match="no schema yet: run octavia-db-manage upgrade head"):
+        require_schema(store)
+    store.close()
+
+
+def test_a_database_of_a_newer_release_is_refused(store):
+    with store.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SetupError, match="schema 9999 is newer than this program's"):
+        require_schema(store)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wish reaches the node that is to run it, and what the node says reaches the store."""
+
+import asyncio
+import time
+
+from statera.store import tables
+
+
+def test_a_new_load_balancer_becomes_active_when_its_node_runs_it(world, until):
+    identity = world.identity("node-1")
+
+    async def story():
+        async with world.service(), world.node(identity) as host:
+            await until(lambda: host.rosters)
+            tree = world.balance(identity.node_id)
+            await until(lambda: world.lb(tree).done_version == 1)
+            spec = host.specs[tree.amphorae[0]]
+            assert [member.id for member in spec.pools[0].members] == [tree.member]
+            assert host.rosters[-1].amphorae == (tree.amphorae[0],)
+            assert host.rosters[-1].networks[0].bridge == "st-net1"
+            assert world.lb(tree).reported_status == "ONLINE"
+
+    asyncio.run(story())
+
+
+def test_a_member_change_is_on_the_wire_within_milliseconds(world, until, capsys):
+    identity = world.identity("node-1")
+    waits = []
+
+    async def story():
+        async with world.service(), world.node(identity) as host:
+            tree = world.balance(identity.node_id)
+            await until(lambda: world.lb(tree).done_version == 1)
+            for weight in range(2, 32):
+                version = await asyncio.to_thread(world.wish, tree, weight=weight)
+                committed = time.monotonic()
+                await until(lambda: (tree.amphorae[0], version) in host.put_at)  # noqa: B023
+                waits.append((host.put_at[tree.amphorae[0], version] - committed) * 1000)
+            await until(lambda: world.lb(tree).done_version == version)
+
+    asyncio.run(story())
+    waits.sort()
+    with capsys.disabled():
+        print(f"\ncommit to Put at the node: median {waits[15]:.1f} ms, worst of 30 {waits[-1]:.1f} ms")
+    assert waits[15] < 50
+
+
+def test_a_spec_that_cannot_be_applied_shows_why_until_it_can(world, until):
+    identity = world.identity("node-1")
+
+    async def story():
+        async with world.service(), world.node(identity) as host:
+            host.refuses = "port 80 is taken"
+            tree = world.balance(identity.node_id)
+            await until(lambda: world.lb(tree).failed_version == 1)
+            assert world.lb(tree).failure == "port 80 is taken"
+            assert world.events("not_applied") == ["port 80 is taken"]
+            host.refuses = None
+            await host.put(host.specs[tree.amphorae[0]])
+            await until(lambda: world.lb(tree).done_version == 1)
+            assert world.lb(tree).failed_version is None
+
+    asyncio.run(story())
+
+
+def test_what_a_node_says_it_runs_counts_even_if_its_word_was_lost(world, until):
+    identity = world.identity("node-1")
+    tree = world.balance(identity.node_id)
+
+    async def story():
+        async with world.service(), world.node(identity, running={tree.amphorae[0]: 1}) as host:
+            await until(lambda: world.lb(tree).done_version == 1)
+            assert not host.specs
+
+    asyncio.run(story())
+
+
+def test_an_amphora_that_leaves_is_gone_when_its_node_says_so(world, until):
+    identity = world.identity("node-1")
+
+    async def story():
+        async with world.service(), world.node(identity) as host:
+            tree = world.balance(identity.node_id)
+            await until(lambda: world.lb(tree).done_version == 1)
+            world.change(tables.amphorae, tree.amphorae[0], leaving=True)
+            world.wish(tree)
+            await until(lambda: host.rosters[-1].amphorae == ())
+            assert not world.row(tables.amphorae, tree.amphorae[0]).gone
+            from statera.wire import Gone
+
+            host.emit(Gone(amphora_id=tree.amphorae[0]))
+            await until(lambda: world.row(tables.amphorae, tree.amphorae[0]).gone)
+            assert world.lb(tree).due_ms is not None
+
+    asyncio.run(story())
+
+
+def test_an_amphora_that_leaves_a_node_without_it_is_gone_at_once(world, until):
+    identity = world.identity("node-1")
+    tree = world.balance(identity.node_id)
+    world.change(tables.amphorae, tree.amphorae[0], leaving=True)
+
+    async def story():
+        async with world.service(), world.node(identity):
+            await until(lambda: world.row(tables.amphorae, tree.amphorae[0]).gone)
+
+    asyncio.run(story())
+
+
+def test_a_node_is_told_everything_again_after_the_health_manager_restarts(world, until):
+    identity = world.identity("node-1")
+
+    async def story():
+        async with world.node(identity) as host:
+            async with world.service():
+                await until(lambda: host.rosters)
+            tree = world.balance(identity.node_id)
+            started = time.monotonic()
+            async with world.service():
+                await until(lambda: world.lb(tree).done_version == 1)
+                print(f"\nreconnected and applied {time.monotonic() - started:.2f} s after the restart")
+
+    asyncio.run(story())

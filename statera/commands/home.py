@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct, structs
 from oslo_config import cfg
 
+from statera.api.standalone.users import User, UsersFile, hash_password, load_users
 from statera.config import Settings, load
 from statera.errors import SetupError
 
@@ -149,8 +150,6 @@ def api_url(settings: Settings) -> str:
 
 def write_credentials(home: Home, settings: Settings) -> None:
     """Complete users.yaml and clouds.yaml, so that the administrator gets in; others' entries stay."""
-    from statera.api.standalone.users import User, UsersFile, hash_password, load_users
-
     password = kept_password(home)
     if password is None or not home.users.exists():
         password = password or secrets.token_urlsafe(18)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`statera lb`: what happens to a load balancer and why."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import Connection, RowMapping, or_, select
 
 from statera.commands import build, home
 from statera.commands.home import Home
@@ -56,23 +56,24 @@ def _story(connection: Connection, name: str) -> list[tuple[str, str]]:
     ]
 
 
-def _amphorae(connection: Connection, load_balancer_id: str) -> list[Row[Any]]:
+def _amphorae(connection: Connection, load_balancer_id: str) -> Sequence[RowMapping]:
     statement = select(amphorae.c.role, amphorae.c.id, amphorae.c.applied_version, nodes.c.name)
     here = statement.outerjoin(nodes, nodes.c.id == amphorae.c.node_id).where(
         amphorae.c.load_balancer_id == load_balancer_id, amphorae.c.deleted_at.is_(None))
-    return list(connection.execute(here.order_by(amphorae.c.created_at)))
+    return connection.execute(here.order_by(amphorae.c.created_at)).mappings().all()
 
 
-def _amphora(row: Row[Any]) -> tuple[str, str]:
-    return ("amphora", f"{row.id}, {row.role}, on {row.name or 'no node yet'}, runs version {row.applied_version}")
+def _amphora(row: RowMapping) -> tuple[str, str]:
+    return ("amphora", f"{row['id']}, {row['role']}, on {row['name'] or 'no node yet'}, runs version {row['applied_version']}")
 
 
-def _events(connection: Connection, load_balancer_id: str) -> list[Row[Any]]:
+def _events(connection: Connection, load_balancer_id: str) -> Sequence[RowMapping]:
     """The latest, oldest first."""
     columns = (events.c.at, events.c.reason, events.c.message)
     statement = select(*columns).where(events.c.load_balancer_id == load_balancer_id)
-    return list(connection.execute(statement.order_by(events.c.id.desc()).limit(LATEST_EVENTS)))[::-1]
+    latest = connection.execute(statement.order_by(events.c.id.desc()).limit(LATEST_EVENTS)).mappings().all()
+    return latest[::-1]
 
 
-def _event(row: Row[Any]) -> tuple[str, str]:
-    return (f"{row.at:%Y-%m-%d %H:%M:%S}", f"{row.reason}: {row.message}")
+def _event(row: RowMapping) -> tuple[str, str]:
+    return (f"{row['at']:%Y-%m-%d %H:%M:%S}", f"{row['reason']}: {row['message']}")

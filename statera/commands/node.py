@@ -32,17 +32,19 @@ def node() -> None:
 def token(state: Path, name: str | None, hours: float) -> None:
     """Make a token that lets one host join, and say what to type there."""
     settings = home.read(Home(state))
-    with _writing(settings) as connection:
+    with _transaction(settings) as connection:
         made = nodes.make_token(connection, name, int(hours * 3600))
     fingerprint = Authority(settings.state / "pki").fingerprint
-    click.echo(f"statera-agent join {home.binds_of(settings).nodes} --token {made} --fingerprint {fingerprint}")
+    click.echo("On the host that is to join, with this one's address in the place of the endpoint's if need be:")
+    click.echo(f"statera-agent join --endpoint {home.binds_of(settings).nodes} --token {made}"
+               f" --ca-fingerprint {fingerprint}")
 
 
 @node.command("list")
 @home.state_option
 def list_(state: Path) -> None:
     """Show the nodes and what they carry."""
-    with _writing(home.read(Home(state))) as connection:
+    with _transaction(home.read(Home(state))) as connection:
         found = nodes.list_nodes(connection)
     table = Table("name", "state", "amphorae", "agent", "certificate until", box=None)
     for row in found:
@@ -62,7 +64,7 @@ def node_state(row: nodes.NodeRow) -> str:
 @click.argument("name")
 def drain(state: Path, name: str) -> None:
     """Move away what the node carries; it gets nothing new."""
-    with _writing(home.read(Home(state))) as connection:
+    with _transaction(home.read(Home(state))) as connection:
         click.echo(f"{name} is drained; {nodes.drain(connection, name)} amphorae are on it still")
 
 
@@ -71,7 +73,7 @@ def drain(state: Path, name: str) -> None:
 @click.argument("name")
 def undrain(state: Path, name: str) -> None:
     """Let the node carry load balancers again."""
-    with _writing(home.read(Home(state))) as connection:
+    with _transaction(home.read(Home(state))) as connection:
         nodes.undrain(connection, name)
     click.echo(f"{name} carries load balancers again")
 
@@ -81,13 +83,13 @@ def undrain(state: Path, name: str) -> None:
 @click.argument("name")
 def remove(state: Path, name: str) -> None:
     """Forget a node that carries nothing; its certificate is worth nothing from now on."""
-    with _writing(home.read(Home(state))) as connection:
+    with _transaction(home.read(Home(state))) as connection:
         nodes.remove(connection, name)
     click.echo(f"{name} is removed")
 
 
 @contextmanager
-def _writing(settings: Settings) -> Iterator[Connection]:
+def _transaction(settings: Settings) -> Iterator[Connection]:
     """One transaction on the database; what it refuses is for the operator."""
     store = build.open_store(settings)
     try:

@@ -43,6 +43,6 @@ def statera() -> None:
 def main() -> None:
     """The entry point: what we raise on purpose becomes one sentence and exit status 1."""
     try:
-        statera.main(prog_name="statera")
+        statera.main(prog_name="statera", auto_envvar_prefix="STATERA")
     except StateraError as error:
         sys.exit(f"statera: {error}")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from msgspec import Struct, convert, json
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, exists, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, bindparam, exists, func, select
 
 from statera.model.fleet import Amphora, Node
 from statera.store.clock import now_ms
@@ -26,33 +26,36 @@ def is_lost() -> ColumnElement[bool]:
     return and_(nodes.c.lost_ms.is_not(None), ~is_heard())
 
 
+AMPHORAE = (
+    select(
+        *(amphorae.c[name] for name in (
+            "id", "load_balancer_id", "role", "born_version", "node_id", "ports", "applied_version", "replace",
+            "leaving", "gone")),
+        func.coalesce(is_heard(), False).label("node_heard"),
+    )
+    .outerjoin(nodes, nodes.c.id == amphorae.c.node_id)
+    .where(amphorae.c.load_balancer_id == bindparam("id"), amphorae.c.deleted_at.is_(None))
+    .order_by(amphorae.c.created_at, amphorae.c.id)
+)
+PLACED = (
+    select(func.count()).select_from(amphorae)
+    .where(and_(amphorae.c.node_id == nodes.c.id, amphorae.c.deleted_at.is_(None)))
+    .correlate(nodes).scalar_subquery()
+)
+NODES = select(
+    nodes.c.id, nodes.c.name, nodes.c.zone, nodes.c.drained, is_heard().label("heard"), is_lost().label("lost"),
+    PLACED.label("amphorae"),
+).order_by(nodes.c.name)
+
+
 def load_amphorae(connection: Connection, load_balancer_id: str) -> list[Amphora]:
     """The load balancer's amphorae that are not removed yet, oldest first. One statement."""
-    columns = [amphorae.c[name] for name in (
-        "id", "load_balancer_id", "role", "born_version", "node_id", "ports", "applied_version", "replace",
-        "leaving", "gone")]
-    heard = func.coalesce(is_heard(), False).label("node_heard")
-    statement = (
-        select(*columns, heard)
-        .outerjoin(nodes, nodes.c.id == amphorae.c.node_id)
-        .where(amphorae.c.load_balancer_id == load_balancer_id, amphorae.c.deleted_at.is_(None))
-        .order_by(amphorae.c.created_at, amphorae.c.id)
-    )
-    return _records(connection.execute(statement).mappings().all(), Amphora)
+    return _records(connection.execute(AMPHORAE, {"id": load_balancer_id}).mappings().all(), Amphora)
 
 
 def load_nodes(connection: Connection) -> list[Node]:
     """Every enrolled node with the number of amphorae on it, by name. One statement."""
-    placed = (
-        select(func.count()).select_from(amphorae)
-        .where(and_(amphorae.c.node_id == nodes.c.id, amphorae.c.deleted_at.is_(None)))
-        .correlate(nodes).scalar_subquery()
-    )
-    statement = select(
-        nodes.c.id, nodes.c.name, nodes.c.zone, nodes.c.drained, is_heard().label("heard"), is_lost().label("lost"),
-        placed.label("amphorae"),
-    ).order_by(nodes.c.name)
-    return _records(connection.execute(statement).mappings().all(), Node)
+    return _records(connection.execute(NODES).mappings().all(), Node)
 
 
 def compute_zone(connection: Connection, availability_zone: str | None) -> str | None:
@@ -68,4 +71,4 @@ def compute_zone(connection: Connection, availability_zone: str | None) -> str |
 
 
 def _records(rows: Sequence[RowMapping], record: type[Record]) -> list[Record]:
-    return [convert(dict(row), record, strict=False) for row in rows]
+    return [convert({str(name): value for name, value in row.items()}, record, strict=False) for row in rows]

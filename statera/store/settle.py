@@ -23,9 +23,9 @@ def settle(connection: Connection, load_balancer_id: str) -> int | None:
         .where(lb.id == load_balancer_id)
         .with_for_update()
     ).one_or_none()
-    if row is None:
+    if row is None or row.deleting:
         return None
-    if row.deleting or row.settled_version < row.infra_version:
+    if row.settled_version < row.infra_version:
         ask_for_pass(connection, load_balancer_id)
         return None
     done: int = min(row.version, _running(connection, load_balancer_id))

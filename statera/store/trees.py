@@ -6,12 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct, convert, structs
-from sqlalchemy import Connection, RowMapping, Table, select
+from sqlalchemy import Connection, RowMapping, bindparam, select
 
 from statera.model.tree import HealthMonitor, L7Policy, L7Rule, Listener, LoadBalancer, Member, Pool
 from statera.store import tables
 
 Record = TypeVar("Record", bound=Struct)
+
+
+ROOT = select(tables.load_balancers).where(
+    tables.load_balancers.c.id == bindparam("id"), tables.load_balancers.c.deleted_at.is_(None)
+)
+BELOW = {
+    table.name: select(table).where(table.c.load_balancer_id == bindparam("id"))
+    .order_by(table.c.created_at, table.c.id)
+    for table in tables.TREE
+}
+"""Built once: every pass and every spec reads them."""
 
 
 def load_tree(connection: Connection, load_balancer_id: str) -> LoadBalancer | None:
@@ -20,14 +31,11 @@ def load_tree(connection: Connection, load_balancer_id: str) -> LoadBalancer | N
     Objects that are being deleted are in it, marked `deleting`. Children come in the order of their
     creation, policies by position. Seven statements, whatever the size.
     """
-    row = connection.execute(
-        select(tables.load_balancers).where(
-            tables.load_balancers.c.id == load_balancer_id, tables.load_balancers.c.deleted_at.is_(None)
-        )
-    ).mappings().one_or_none()
+    this = {"id": load_balancer_id}
+    row = connection.execute(ROOT, this).mappings().one_or_none()
     if row is None:
         return None
-    below = {table.name: _children(connection, table, load_balancer_id) for table in tables.TREE}
+    below = {name: connection.execute(children, this).mappings().all() for name, children in BELOW.items()}
     rules = _grouped(below["l7rules"], "l7policy_id", L7Rule)
     policies = _grouped(below["l7policies"], "listener_id", L7Policy, rules=rules)
     members = _grouped(below["members"], "pool_id", Member)
@@ -47,11 +55,6 @@ def load_tree(connection: Connection, load_balancer_id: str) -> LoadBalancer | N
             for child in below["pools"]
         ],
     )
-
-
-def _children(connection: Connection, table: Table, load_balancer_id: str) -> Sequence[RowMapping]:
-    statement = select(table).where(table.c.load_balancer_id == load_balancer_id)
-    return connection.execute(statement.order_by(table.c.created_at, table.c.id)).mappings().all()
 
 
 def _grouped(

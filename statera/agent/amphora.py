@@ -112,8 +112,10 @@ class Amphora:
         if spec is None or not self._proxy.alive:
             return
         try:
-            rows = await self._count(spec)
-        except DriverError:
+            rows = await self._count()
+        except Exception as error:
+            # The next round may go better, and the other amphorae's reports must not wait for this one.
+            _log.warning("amphora %s cannot report: %r", self.home.amphora_id, error)
             return
         now = probe.words(spec, rows, vrrp=self._vrrp_word(spec))
         now.counters.update(self._tally.totals(now.listeners))
@@ -128,7 +130,7 @@ class Amphora:
         self._said = None
         await self.report()
 
-    async def _count(self, spec: Spec) -> list[dict[str, str]]:
+    async def _count(self) -> list[dict[str, str]]:
         """Read the worker's table and the totals of workers that still finish old connections."""
         rows = runtime.rows(await runtime.ask(self.home.socket, probe.SHOW_STAT))
         self._tally.count(self._proxy.worker, probe.totals(rows))
@@ -175,8 +177,11 @@ class Amphora:
         started = time.monotonic()
         try:
             plan = await self._bring()
-        except (DriverError, OSError) as error:
-            await self._stand_back(error)
+        except Exception as error:
+            # Whatever went wrong, the next pass may mend it.
+            if not isinstance(error, DriverError):
+                _log.exception("amphora %s", self.home.amphora_id)
+            await self._stand_back(str(error) or repr(error))
             return backoff * random.uniform(0.75, 1.25)
         self._faulty = ""
         self.version = plan.running.applied.version
@@ -192,7 +197,7 @@ class Amphora:
         await self._plug(spec)
         await self._shield(spec)
         if plan.how == "reload":
-            await self._count(spec)
+            await self._count()
         plan = await self._proxy.follow(plan)
         await self._vrrp.follow(spec)
         self._vrrp.fault(is_faulty=self._is_flapping())
@@ -225,17 +230,18 @@ class Amphora:
             await process.run(["nft", "-f", "-"], amphora_id=spec.amphora_id, stdin=text or nftables.CLEAR.encode())
             write(self.home.filter, text)
 
-    async def _stand_back(self, error: Exception) -> None:
+    async def _stand_back(self, why: str) -> None:
         """After a failed pass: say why, and let the peer serve if this side cannot."""
-        spec = self._newest() if self._wanted else None
-        if str(error) != self._faulty:
-            _log.warning("amphora %s: %s", self.home.amphora_id, error)
-        self._faulty = str(error)
-        if self._wanted:
-            self._emit(Applied(amphora_id=self.home.amphora_id, version=self._wanted.version, failure=self._faulty))
+        spec = self._wanted
+        if spec is None:
+            return
+        if why != self._faulty:
+            _log.warning("amphora %s: %s", spec.amphora_id, why)
+        self._faulty = why
+        self._emit(Applied(amphora_id=spec.amphora_id, version=spec.version, failure=why))
         if not self._proxy.alive:
             self._vrrp.fault(is_faulty=True)
-        if spec and spec.role is not Role.STANDALONE and not self._vrrp.alive:
+        if spec.role is not Role.STANDALONE and not self._vrrp.alive:
             await self._enter(functools.partial(namespace.drop_vips, spec))
 
     def _say(self, how: How, seconds: float) -> None:

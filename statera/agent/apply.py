@@ -88,6 +88,10 @@ def is_live(old: Spec, new: Spec, machine: Machine) -> bool:
         before.backup != after.backup for _, _, before, after in members(old, new) if before and after)
 
 
+# What all servers of a pool have in common shows on this one.
+SAMPLE = MemberSpec(id="sample", address="192.0.2.1", protocol_port=1)
+
+
 def skeleton(spec: Spec, machine: Machine) -> str:
     """The file without all that commands can change."""
     limit = machine.default_connection_limit
@@ -95,7 +99,7 @@ def skeleton(spec: Spec, machine: Machine) -> str:
         spec,
         version=0,
         listeners=tuple(replace(one, connection_limit=max(one.connection_limit, limit)) for one in spec.listeners),
-        pools=tuple(replace(pool, members=()) for pool in spec.pools),
+        pools=tuple(replace(pool, members=(SAMPLE,)) for pool in spec.pools),
     ), machine)
 
 

@@ -29,7 +29,8 @@ def words(spec: Spec, rows: Rows, *, vrrp: str | None) -> Report:
         proxy, name, word = row["pxname"], row["svname"], row["status"]
         pool = proxy.split(":", 1)[0]
         if row["type"] == FRONTEND and proxy in listeners:
-            report.listeners[proxy] = word
+            # HAProxy 2.6 calls a frontend OPEN even when it takes no more connections.
+            report.listeners[proxy] = "FULL" if word == "OPEN" and int(row["scur"]) >= int(row["slim"]) else word
         elif row["type"] == BACKEND and proxy in known:
             report.pools[pool] = max(word, report.pools.get(pool, word), key=lambda one: POOL_SEVERITY.get(one, 1))
         elif row["type"] == SERVER and name in known.get(proxy, ()):
@@ -82,11 +83,7 @@ class Tally(Struct):
 
 
 def add(one: Counters, other: Counters) -> Counters:
-    return Counters(*(a + b for a, b in zip(_numbers(one), _numbers(other), strict=True)))
-
-
-def _numbers(counters: Counters) -> Iterator[int]:
-    return (getattr(counters, name) for name in Counters.__struct_fields__)
+    return Counters(**{name: getattr(one, name) + getattr(other, name) for name in Counters.__struct_fields__})
 
 
 def news(last: Report | None, now: Report) -> Report | None:

@@ -130,22 +130,26 @@ class Proxy:
             write(self._home.running, msgspec.json.encode(running))
 
     async def _start(self, wanted: Spec) -> None:
-        # Workers whose master was killed may linger and would share the ports.
-        await asyncio.to_thread(process.end, self._lingering(), patience_seconds=0.0)
+        home, self.running = self._home, None
+        # Workers whose master was killed go on serving: they hand over, as in a reload.
+        lingering = self._lingering()
         await process.run(
-            [self._command, "-W", "-D", "-f", str(self._home.haproxy_cfg), "-p", str(self._home.haproxy_pid),
-             "-S", f"{self._home.master_socket},mode,600"], amphora_id=self._home.amphora_id)
-        pid = process.find(self._home.haproxy_pid, str(self._home.haproxy_cfg))
+            [self._command, "-W", "-D", "-f", str(home.haproxy_cfg), "-p", str(home.haproxy_pid),
+             "-S", f"{home.master_socket},mode,600", *(("-sf", *map(str, lingering)) if lingering else ())],
+            amphora_id=home.amphora_id)
+        pid = await process.appear(home.haproxy_pid, str(home.haproxy_cfg))
         if pid is None:
             raise TryAgain("HAPROXY_DIED", "HAProxy ended right after its start")
-        cgroup.adopt(self._home.amphora_id, [pid, *process.children(pid)])
-        await self._answer(wanted, former=0, patience_seconds=RELOAD_SECONDS)
         self._guard(pid)
+        cgroup.adopt(home.amphora_id, [pid, *process.children(pid)])
+        self.retired |= set(lingering)
+        if not await self._answer(wanted, former=0, patience_seconds=RELOAD_SECONDS):
+            raise TryAgain("HAPROXY_SILENT", "HAProxy started but does not answer")
 
     async def _reload(self, wanted: Spec) -> None:
-        former, pid = self.worker, self.pid
+        former = self.worker
         deadline = time.monotonic() + RELOAD_SECONDS
-        while pid and time.monotonic() < deadline:
+        while (pid := self.pid) and time.monotonic() < deadline:
             process.send(pid, signal.SIGUSR2)
             if await self._answer(wanted, former=former, patience_seconds=RESEND_SECONDS):
                 self.retired.add(former)
@@ -156,7 +160,7 @@ class Proxy:
     async def _answer(self, wanted: Spec, *, former: int, patience_seconds: float) -> bool:
         """Wait until a worker other than *former* runs the file."""
         deadline = time.monotonic() + patience_seconds
-        while time.monotonic() < deadline:
+        while self.alive and time.monotonic() < deadline:
             try:
                 info = await runtime.info(self._home.socket)
             except TryAgain:

@@ -64,6 +64,8 @@ class Vrrp:
         if not self._home.fault.exists():
             self.fault(is_faulty=False)
         home = self._home
+        for stale in (home.keepalived_pid, home.vrrp_pid):
+            stale.unlink(missing_ok=True)
         await process.run(
             ["keepalived", "--vrrp", "--use-file", str(home.keepalived_conf), "--pid", str(home.keepalived_pid),
              "--vrrp_pid", str(home.vrrp_pid)], amphora_id=home.amphora_id)

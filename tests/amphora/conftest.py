@@ -20,14 +20,24 @@ import pytest
 from msgspec.structs import replace
 from pyroute2 import IPRoute
 
-from statera.agent import process
+from statera.agent import process, runtime
 from statera.agent.files import Home
 from statera.agent.host import Host
 from statera.agent.teardown import teardown
 from statera.config import Settings
 from statera.model.fleet import Role
 from statera.wire import (
-    Address, Applied, Interface, ListenerSpec, LocalNetwork, MemberSpec, PoolSpec, Report, Roster, Spec, Up,
+    Address,
+    Applied,
+    Interface,
+    ListenerSpec,
+    LocalNetwork,
+    MemberSpec,
+    PoolSpec,
+    Report,
+    Roster,
+    Spec,
+    Up,
 )
 
 ABLE = os.geteuid() == 0 and all(shutil.which(name) for name in ("haproxy", "keepalived", "nft", "nsenter"))
@@ -101,9 +111,24 @@ class Lab:
         assert server.stdout
         assert server.stdout.readline() == b"ready\n"
 
-    def get(self, path: str = "/", *, port: int = 80, source: str | None = None, headers: str = "") -> dict[str, Any]:
+    def get(self, path: str = "/", **options: Any) -> dict[str, Any]:
         """Ask the VIP once; what the member saw. Raise `OSError` when nobody answers with 200."""
-        return ask(self.vip, path, port=port, source=source, headers=headers)
+        return ask(self.vip, path, **options)
+
+    @contextlib.contextmanager
+    def load(self, *, clients: int = 16) -> Iterator[dict[str, Any]]:
+        """Traffic to the VIP while the block runs; the dictionary says afterwards what came of it."""
+        came: dict[str, Any] = {}
+        script = Path(__file__).with_name("load.py")
+        child = subprocess.Popen([sys.executable, str(script), self.vip, "80", str(clients)],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            assert child.stdout
+            assert child.stdout.readline() == b"ready\n"
+            yield came
+            came.update(json.loads(child.communicate(timeout=20)[0]))
+        finally:
+            end(child)
 
     def close(self) -> None:
         for run in self.hosts:
@@ -161,6 +186,10 @@ class HostRun:
         pid = process.find(home.haproxy_pid, str(home.haproxy_cfg))
         return [pid, *process.children(pid)] if pid else []
 
+    def servers(self, spec: Spec) -> str:
+        """HAProxy's own list of servers."""
+        return str(self.call(runtime.ask(self.home(spec).socket, "show servers state")))
+
     def stop(self) -> None:
         if self._loop.is_closed():
             return
@@ -178,12 +207,15 @@ class HostRun:
 def end(child: "subprocess.Popen[bytes]") -> None:
     child.kill()
     child.wait()
-    if child.stdout:
-        child.stdout.close()
+    for pipe in (child.stdin, child.stdout):
+        if pipe:
+            pipe.close()
 
 
-def ask(ip: str, path: str = "/", *, port: int = 80, source: str | None = None, headers: str = "") -> dict[str, Any]:
-    with socket.create_connection((ip, port), timeout=2, source_address=(source, 0) if source else None) as connection:
+def ask(ip: str, path: str = "/", *, port: int = 80, source: str | None = None, headers: str = "",
+        patience_seconds: float = 2) -> dict[str, Any]:
+    where = (source, 0) if source else None
+    with socket.create_connection((ip, port), timeout=patience_seconds, source_address=where) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n".encode())
         answer = b""
         while data := connection.recv(65536):
@@ -225,3 +257,12 @@ def node(lab: Lab) -> HostRun:
 @pytest.fixture
 def wait_until() -> Callable[..., float]:
     return until
+
+
+@pytest.fixture
+def serving(lab: Lab, node: HostRun) -> Spec:
+    """An amphora that serves."""
+    spec = lab.spec()
+    node.carry(lab.network, spec.amphora_id)
+    assert node.put(spec).failure is None
+    return spec

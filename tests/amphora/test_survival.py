@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data plane outlives its agent, its own death and a reboot; and when it goes nothing stays behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from statera.agent import cgroup, namespace, process
+from statera.agent.teardown import teardown
+from statera.model.fleet import Role
+from statera.wire import Address, Applied, Gone, Interface, Report, VrrpSpec
+
+
+def test_a_restarted_agent_finds_what_runs(lab, node, serving, wait_until):
+    pids = node.pids(serving)
+    wait_until(lambda: lab.get() and total(node) > 5)
+    counted = total(node)
+    node.stop()
+    assert lab.get()
+    again = lab.host()
+    assert again.host.running() == {serving.amphora_id: 1}
+    assert again.pids(serving) == pids
+    again.carry(lab.network, serving.amphora_id)
+    assert again.put(serving).how == "nothing"
+    more = replace(serving, version=2, pools=(replace(serving.pools[0], members=(lab.member(12),)),))
+    assert again.put(more).how == "runtime"
+    assert lab.get()["who"] == f"{lab.net}.12"
+    wait_until(lambda: total(again) >= counted + 2)
+
+
+def total(node):
+    return sum(counters.total_connections for counters in node.words("counters").values())
+
+
+def test_counters_never_fall(lab, node, serving, wait_until):
+    def count_to(goal):
+        wait_until(lambda: lab.get() and total(node) >= goal)
+        totals = [up.counters[serving.listeners[0].id].total_connections for up in node.said
+                  if isinstance(up, Report) and up.counters]
+        assert totals == sorted(totals)
+
+    count_to(5)
+    listener = replace(serving.listeners[0], timeout_client_data=40_000)
+    assert node.put(replace(serving, version=2, listeners=(listener,))).how == "reload"
+    count_to(total(node) + 5)
+    os.kill(node.pids(serving)[0], signal.SIGKILL)
+    count_to(total(node) + 5)
+
+
+@pytest.mark.parametrize("victim", [0, 1], ids=["master", "worker"])
+def test_a_killed_haproxy_is_back_within_a_second(lab, node, serving, wait_until, victim):
+    pids = node.pids(serving)
+    os.kill(pids[victim], signal.SIGKILL)
+    took = wait_until(lambda: node.pids(serving) and node.pids(serving)[0] != pids[0] and lab.get())
+    print(f"\nback after {took:.3f} s")
+    assert took < 1
+    assert not set(node.pids(serving)) & set(pids)
+    wait_until(lambda: not any(process.runs(pid, "haproxy") for pid in pids))
+
+
+def test_a_rebooted_node_serves_before_anybody_tells_it_to(lab, node, serving):
+    node.put(replace(serving, version=7))
+    node.stop()
+    forget(node, serving)
+    started = time.monotonic()
+    again = lab.host()
+    assert lab.get()
+    print(f"\nrestored in {time.monotonic() - started:.3f} s")
+    assert again.host.running() == {serving.amphora_id: 7}
+
+
+def forget(node, spec):
+    """What a reboot does to an amphora: processes, namespace and /run are gone, the disk stays."""
+    for pid in namespace.processes(spec.amphora_id):
+        os.kill(pid, signal.SIGKILL)
+    namespace.remove(spec.amphora_id, ["eth1"])
+    shutil.rmtree(node.home(spec).run)
+
+
+def test_what_is_not_on_the_roster_goes(lab, node, serving):
+    node.carry(lab.network)
+    assert node.wait(lambda up: isinstance(up, Gone)) == Gone(amphora_id=serving.amphora_id)
+    assert not namespace.exists(serving.amphora_id)
+    assert node.host.running() == {}
+    assert not node.home(serving).folder.exists()
+    assert node.put(replace(serving, version=2)).how == "start"
+    assert lab.get()
+
+
+def test_a_node_carries_several_and_tears_all_down(lab, node, serving):
+    before = inventory(lab)
+    others = [lab.spec(address=f"{lab.net}.{101 + n}", vips=(Address(ip=f"{lab.net}.{201 + n}", prefix=24),))
+              for n in range(5)]
+    node.carry(lab.network, serving.amphora_id, *(spec.amphora_id for spec in others))
+    started = time.monotonic()
+    for spec in others:
+        node.call(node.host.put(spec))
+    for spec in others:
+        node.wait(lambda up, spec=spec: isinstance(up, Applied) and up.amphora_id == spec.amphora_id)
+    print(f"\n5 amphorae in {time.monotonic() - started:.3f} s; idle one: "
+          f"{sum(map(pss_kilobytes, node.pids(others[0]))) / 1024:.1f} MB")
+    assert sum(map(pss_kilobytes, node.pids(others[0]))) < 25 * 1024
+    node.stop()
+    done = teardown(node.state)
+    assert f"bridge {lab.bridge} removed" in done
+    assert teardown(node.state) == []
+    assert inventory(lab) == {**before, "links": [], "namespaces": [], "processes": [], "groups": []}
+
+
+def pss_kilobytes(pid):
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("Pss:")))
+
+
+def inventory(lab):
+    """Of all that the host has, what belongs to this lab's amphorae."""
+    links = json.loads(subprocess.check_output(["ip", "-j", "link"]))
+    ours = {path.name for path in (lab.folder / "node" / "amphorae").glob("*")}
+    group = cgroup.folder("")
+    return {
+        "links": [link["ifname"] for link in links
+                  if link["ifname"] == lab.bridge or link.get("master") == lab.bridge and link["ifname"][0] == "s"],
+        "namespaces": [path.name for path in Path("/run/netns").glob("amphora-*") if path.name[8:] in ours],
+        "processes": [path.parts[2] for path in Path("/proc").glob("[0-9]*/cmdline")
+                      if str(lab.folder).encode() in path.read_bytes() and int(path.parts[2]) != os.getpid()],
+        "groups": sorted(ours & {path.name for path in group.glob("*")}) if group else [],
+        "forward": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
+    }
+
+
+def pair(lab):
+    """Two hosts with one amphora each for the same VIP."""
+    specs = []
+    for role, own, peer, priority in ((Role.MASTER, 100, 101, 254), (Role.BACKUP, 101, 100, 253)):
+        vrrp = VrrpSpec(priority=priority, peer_ip=f"{lab.net}.{peer}", advert_seconds=0.1)
+        spec = lab.spec(role=role, address=f"{lab.net}.{own}", vrrp=vrrp, load_balancer_id="pair")
+        node = lab.host(role.lower())
+        node.carry(lab.network, spec.amphora_id)
+        specs.append((node, spec))
+    lab.start_members()
+    for node, spec in specs:
+        assert node.put(spec).failure is None
+    return specs
+
+
+def kill_all(node, spec):
+    for pid in namespace.processes(spec.amphora_id):
+        os.kill(pid, signal.SIGKILL)
+
+
+def vrrp_words(node):
+    return [up.vrrp for up in list(node.said) if getattr(up, "vrrp", None)][-1:]
+
+
+def test_the_standby_takes_over_from_a_dead_master(lab, wait_until):
+    (master, one), (backup, two) = pair(lab)
+    took = wait_until(lambda: sorted(vrrp_words(master) + vrrp_words(backup)) == ["BACKUP", "MASTER"])
+    print(f"\nserves after {took:.2f} s")
+    if vrrp_words(backup) == ["MASTER"]:
+        (master, one), (backup, two) = (backup, two), (master, one)
+    assert lab.get()
+    master.stop()
+    subprocess.run(["ip", "link", "set", namespace.outer_name(one.amphora_id, "eth1"), "down"], check=True)
+    kill_all(master, one)
+    took = wait_until(lambda: lab.get(patience_seconds=0.05))
+    print(f"switched in {took:.2f} s")
+    wait_until(lambda: vrrp_words(backup) == ["MASTER"])
+    assert took < 2
+
+
+def test_the_standby_takes_over_when_haproxy_dies_twice(lab, wait_until):
+    (master, one), (backup, two) = pair(lab)
+    wait_until(lambda: sorted(vrrp_words(master) + vrrp_words(backup)) == ["BACKUP", "MASTER"])
+    if vrrp_words(backup) == ["MASTER"]:
+        (master, one), (backup, two) = (backup, two), (master, one)
+    for _ in range(2):
+        wait_until(lambda: len(master.pids(one)) == 2)
+        pid = master.pids(one)[0]
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: master.pids(one)[:1] not in ([], [pid]))
+    wait_until(lambda: vrrp_words(backup) == ["MASTER"])
+    wait_until(lambda: vrrp_words(master) == ["BACKUP"])
+    assert lab.get()
+
+
+def test_a_dead_keepalived_comes_back(lab, wait_until):
+    (master, one), _ = pair(lab)
+    home = master.home(one)
+    pid = int(home.keepalived_pid.read_text())
+    kids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for victim in (pid, *map(int, kids)):
+        os.kill(victim, signal.SIGKILL)
+    took = wait_until(lambda: home.keepalived_pid.read_text().strip() != str(pid) and lab.get())
+    print(f"\nkeepalived back after {took:.2f} s")
+
+
+def test_member_networks_are_plugged_and_unplugged_live(lab, node, serving):
+    pids = node.pids(serving)
+    leg = Interface(name="eth2", network_id="members", bridge=lab.bridge,
+                    addresses=(Address(ip=f"{lab.net}.150", prefix=32),))
+    node.put(replace(serving, version=2, interfaces=(*serving.interfaces, leg)))
+    assert b"eth2" in subprocess.check_output(["ip", "-n", namespace.name_of(serving.amphora_id), "-br", "link"])
+    node.put(replace(serving, version=3))
+    assert b"eth2" not in subprocess.check_output(["ip", "-n", namespace.name_of(serving.amphora_id), "-br", "link"])
+    assert node.pids(serving) == pids
+    assert lab.get()
+
+
+def test_what_cannot_be_is_said_and_retried(lab, node, serving, wait_until):
+    elsewhere = replace(serving.interfaces[0], name="eth9", bridge="st-nowhere")
+    assert node.put(replace(serving, version=2, interfaces=(*serving.interfaces, elsewhere))).failure == (
+        "there is no bridge st-nowhere on this host")
+    assert lab.get()
+    assert node.put(replace(serving, version=3)).failure is None
+    bad = replace(serving.pools[0], lb_algorithm="MAGIC")
+    assert "'MAGIC' cannot be put" in node.put(replace(serving, version=4, pools=(bad,))).failure
+    assert lab.get()
+    assert node.put(replace(serving, version=5)).failure is None

@@ -142,6 +142,12 @@ class ProviderUnsupported(ApiError):
     status, text = HTTPStatus.NOT_IMPLEMENTED, "Provider '{}' does not support a requested option: {}"
 
 
+class ProviderCannot(ApiError):
+    """Arguments: provider, what it does not do."""
+
+    status, text = HTTPStatus.NOT_IMPLEMENTED, "Provider '{}' does not support a requested action: {}"
+
+
 class ProviderMissing(ApiError):
     """Argument: the provider that is enabled but cannot be loaded."""
 

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every request has at hand, and the one transaction in which a write decides and happens."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import Connection, RowMapping, Table, select
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from statera.api.choice import flavor_of
+from statera.api.identity import Identity
+from statera.api.policy import Policy
+from statera.config import Settings
+from statera.drivers.protocols import Network
+from statera.errors import ImmutableObject, NotFound, PendingState, QuotaMet, Unavailable
+from statera.model.status import Provisioning
+from statera.store import events, status, tables, wishes
+from statera.store.engine import Store
+from statera.store.events import Event
+
+QUOTA_TITLES = {
+    "load_balancer": "Load Balancer", "listener": "Listener", "pool": "Pool", "member": "Member",
+    "health_monitor": "Health Monitor", "l7policy": "L7 Policy", "l7rule": "L7 Rule",
+}
+
+
+class Service(Struct, frozen=True):
+    """What the process was built with."""
+
+    settings: Settings
+    store: Store
+    network: Network
+    policy: Policy
+
+    @property
+    def strict(self) -> bool:
+        return self.settings.api_settings.strict_immutability
+
+    @property
+    def has_quotas(self) -> bool:
+        return self.settings.api_settings.auth_strategy != "noauth"
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A write transaction; one that lost against another of the same project asks to try again."""
+        try:
+            with self.store.write() as connection:
+                yield connection
+        except (IntegrityError, OperationalError) as error:
+            raise Unavailable("Project busy.  Unable to lock the project.  Please try again.") from error
+
+    @contextmanager
+    def act(self, identity: Identity, load_balancer_id: str, *, doing: str) -> Iterator["Act"]:
+        """Lock a load balancer and change it; *doing* (`listener post`) is told in the event."""
+        with self.writing() as connection:
+            row = wishes.hold(connection, load_balancer_id)
+            if row is None:
+                raise NotFound("Load Balancer", load_balancer_id)
+            yield Act(self, identity, connection, row, doing)
+
+    def check_quota(self, connection: Connection, project_id: str, kind: str, *, more: int = 1) -> None:
+        """Raise `QuotaMet` when *more* objects would exceed the project's limit."""
+        if not self.has_quotas or more <= 0:
+            return
+        limit = wishes.quota_limit(connection, project_id, kind)
+        if limit is None:
+            limit = getattr(self.settings.quotas, f"default_{kind}_quota")
+        if limit >= 0 and wishes.quota_use(connection, project_id, kind) + more > limit:
+            raise QuotaMet(QUOTA_TITLES[kind])
+
+
+class Act:
+    """One wish about one load balancer, which is locked. `version` raises the version on first use."""
+
+    def __init__(
+        self, service: Service, identity: Identity, connection: Connection, load_balancer: RowMapping, doing: str,
+        version: int | None = None,
+    ) -> None:
+        self.service, self.identity, self.connection = service, identity, connection
+        self.load_balancer, self.doing = load_balancer, doing
+        self._version = version
+
+    @property
+    def lb_id(self) -> str:
+        return str(self.load_balancer["id"])
+
+    @property
+    def project_id(self) -> str:
+        return str(self.load_balancer["project_id"])
+
+    @property
+    def settings(self) -> Settings:
+        return self.service.settings
+
+    def flavor(self) -> Mapping[str, Any]:
+        """The data of the load balancer's flavor."""
+        return flavor_of(self.connection, self.load_balancer["flavor_id"])
+
+    def quota(self, kind: str, *, more: int = 1) -> None:
+        self.service.check_quota(self.connection, self.project_id, kind, more=more)
+
+    def require_lb(self) -> None:
+        """A child may change: strictly, only while the load balancer is ACTIVE; else unless it is going."""
+        self._require("Load Balancer", self.lb_id, self.load_balancer)
+
+    def require_parent(self, title: str, table: Table, id: str) -> RowMapping:
+        """The parent's row; it must be ACTIVE (strictly) or not be going."""
+        row = self.reload(table, id, title=title)
+        self._require(title, id, row)
+        return row
+
+    def require_lb_state(self, *allowed: str) -> None:
+        """For what is done to the load balancer itself; not strictly, anything but going and gone will do."""
+        state = self.load_balancer["provisioning_status"]
+        gone = self.load_balancer["deleting"] or state == Provisioning.DELETED
+        if gone or (self.service.strict and state not in allowed):
+            raise PendingState(Provisioning.PENDING_DELETE if gone and state != "DELETED" else state, self.lb_id)
+
+    def _require(self, title: str, id: str, row: RowMapping) -> None:
+        active = row["provisioning_status"] == Provisioning.ACTIVE
+        gone = row["deleting"] or row["provisioning_status"] == Provisioning.DELETED
+        if gone or (self.service.strict and not active):
+            raise ImmutableObject(title, id)
+
+    def reload(self, table: Table, id: str, *, title: str) -> RowMapping:
+        """The row as it is under the lock, with its `provisioning_status`; `NotFound` when it is gone."""
+        row = self._rows(table, table.c.id == id)
+        if not row:
+            raise NotFound(title, id)
+        return row[0]
+
+    def rows(self, table: Table, *where: Any) -> Sequence[RowMapping]:
+        """Rows of this load balancer's tree; not strictly, those that are going do not count."""
+        if not self.service.strict:
+            where = (*where, ~table.c.deleting)
+        return self._rows(table, table.c.load_balancer_id == self.lb_id, *where)
+
+    def _rows(self, table: Table, *where: Any) -> Sequence[RowMapping]:
+        lb, shown = tables.load_balancers, status.provisioning_status(table).label("provisioning_status")
+        statement = select(table, shown).join(lb, lb.c.id == table.c.load_balancer_id).where(*where)
+        return self.connection.execute(statement.order_by(table.c.created_at, table.c.id)).mappings().all()
+
+    def version(self, *, infra: bool = False) -> int:
+        """The version of this wish."""
+        if self._version is None:
+            self._version = wishes.touch(self.connection, self.lb_id, infra=infra)
+            self.tell()
+        return self._version
+
+    def tell(self) -> None:
+        """Write down that the wish was accepted, with the id of its request."""
+        events.record(self.connection, Event(
+            load_balancer_id=self.lb_id, reason="accepted", message=self.doing, request_id=self.identity.request_id
+        ))

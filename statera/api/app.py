@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The WSGI application: every route in one table, wrapped by request ids, the Accept rule and identity."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from uuid import uuid4
+
+import falcon
+import msgspec
+from keystonemiddleware import auth_token
+from oslo_config import cfg
+from oslo_middleware import cors, http_proxy_to_wsgi
+
+from statera.api import faults, summaries
+from statera.api.acts import Service
+from statera.api.faults import NotAcceptable
+from statera.api.handlers import Child, Collection, Item
+from statera.api.healthcheck import HealthCheck
+from statera.api.policy import Policy
+from statera.api.resources import (
+    healthmonitors,
+    l7policies,
+    l7rules,
+    listeners,
+    loadbalancers,
+    members,
+    pools,
+    providers,
+)
+from statera.api.versions import Mark, Versions
+from statera.config import Settings
+from statera.drivers.protocols import Network
+from statera.errors import SetupError
+from statera.store.engine import Store
+
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+App = Any
+Mount = Callable[[App], None]
+
+ROOTS = ("/v2/lbaas", "/v2.0/lbaas", "/v2", "/v2.0")
+"""The spellings of every resource's path; amphorae have their own."""
+AMPHORA_ROOTS = ("/v2/octavia", "/v2.0/octavia")
+FOREIGN = "/network"
+"""Below this another API is mounted, with rules of its own."""
+
+
+def routes(service: Service) -> list[tuple[str, object]]:
+    """Paths below the roots, and who answers."""
+    return [
+        *_tree(service, loadbalancers.CHILD, loadbalancers.LoadBalancers),
+        *_tree(service, listeners.CHILD),
+        *_tree(service, pools.CHILD),
+        *_tree(service, healthmonitors.CHILD),
+        *_tree(service, l7policies.CHILD),
+        *_tree(service, members.CHILD, members.Members, below="/pools/{id}"),
+        *_tree(service, l7rules.CHILD, below="/l7policies/{id}"),
+        ("/loadbalancers/{id}/failover", summaries.Failover(service)),
+        *((f"/loadbalancers/{{id}}/{word}", summaries.Look(
+            service, loadbalancers.CHILD, "get_status", summaries.status_tree)) for word in ("status", "statuses")),
+        ("/loadbalancers/{id}/stats", summaries.Look(
+            service, loadbalancers.CHILD, "get_stats", summaries.lb_statistics)),
+        ("/listeners/{id}/stats", summaries.Look(
+            service, listeners.CHILD, "get_stats", summaries.listener_statistics)),
+        *providers.routes(service),
+    ]
+
+
+def _tree(
+    service: Service, child: Child, collection: type[Collection] = Collection, *, below: str = ""
+) -> list[tuple[str, object]]:
+    path, key = f"{below}/{child.kind.plural}", "child_id" if below else "id"
+    return [(path, collection(service, child)), (f"{path}/{{{key}}}", Item(service, child))]
+
+
+def build(
+    settings: Settings, conf: cfg.ConfigOpts, store: Store, network: Network, *, mounts: Sequence[Mount] = ()
+) -> Wsgi:
+    """The whole application. Raise `SetupError` for an unknown auth_strategy or defaults that contradict rules."""
+    strategy = settings.api_settings.auth_strategy
+    if strategy not in IDENTITY:
+        raise SetupError(f"[api_settings] auth_strategy = {strategy} is not one of {', '.join(IDENTITY)}")
+    service = Service(settings, store, network, Policy(conf, everyone_is_admin=strategy == "noauth"))
+    app: Wsgi = IDENTITY[strategy](application(service, mounts=mounts), settings, conf)
+    return front(_edged(app, conf))
+
+
+def _edged(app: Wsgi, conf: cfg.ConfigOpts) -> Wsgi:
+    """With oslo.middleware's proxy headers and CORS, where they are configured."""
+    conf.register_opts(http_proxy_to_wsgi.OPTS, group="oslo_middleware")
+    conf.register_opts(cors.CORS_OPTS, group="cors")
+    if conf.oslo_middleware.enable_proxy_headers_parsing:
+        app = http_proxy_to_wsgi.HTTPProxyToWSGI(app, conf)
+    if conf.cors.allowed_origin:
+        app = cors.CORS(app, conf)
+    return app
+
+
+def application(service: Service, *, mounts: Sequence[Mount] = ()) -> App:
+    app = falcon.App()
+    app.req_options.strip_url_path_trailing_slash = True
+    faults.install(app)
+    app.add_route("/", Versions())
+    for path in ("/v2", "/v2.0", "/v2/lbaas", "/v2.0/lbaas", "/v2/octavia"):
+        app.add_route(path, Mark())
+    if service.settings.api_settings.healthcheck_enabled:
+        app.add_route("/healthcheck", HealthCheck(service))
+    for path, responder in routes(service):
+        for root in ROOTS:
+            app.add_route(root + path, responder)
+    for mount in mounts:
+        mount(app)
+    return app
+
+
+# Identity.
+
+OPEN_PATHS = ("/", "/load-balancer", "/load-balancer/", "/healthcheck", "/load-balancer/healthcheck")
+
+
+def _keystone(app: Wsgi, _settings: Settings, conf: cfg.ConfigOpts) -> Wsgi:
+    protected: Wsgi = auth_token.AuthProtocol(app, {"oslo_config_config": conf})
+
+    def choose(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        return (app if path in ("", *OPEN_PATHS) else protected)(environ, start_response)
+
+    return choose
+
+
+def _basic(app: Wsgi, settings: Settings, _conf: cfg.ConfigOpts) -> Wsgi:
+    from statera.api.standalone.users import BasicAuth  # only installations without Keystone need bcrypt
+
+    protected: Wsgi = BasicAuth(app, settings.api_settings.users_file)
+    return protected
+
+
+def _as_sent(app: Wsgi, _settings: Settings, _conf: cfg.ConfigOpts) -> Wsgi:
+    return app
+
+
+IDENTITY: dict[str, Callable[[Wsgi, Settings, cfg.ConfigOpts], Wsgi]] = {
+    "keystone": _keystone, "basic": _basic, "noauth": _as_sent, "testing": _as_sent,
+}
+"""What stands before the application, by auth_strategy: it sets the headers that `api.identity` reads."""
+
+
+# The front.
+
+
+def front(app: Wsgi) -> Wsgi:
+    """Give each request an id that its answer bears, and refuse what cannot take JSON, before all else."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ["statera.request_id"] = request_id = f"req-{uuid4()}"
+
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            return start_response(status, [*_typed(headers), ("x-openstack-request-id", request_id)], *rest)
+
+        if takes_json(environ):
+            return app(environ, start)
+        body = msgspec.json.encode(faults.document(NotAcceptable()))
+        start("406 Not Acceptable", [("Content-Type", falcon.MEDIA_JSON), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return answer
+
+
+def _typed(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The headers; an empty answer has no Content-Type, which Falcon gives to all but 204."""
+    if ("content-length", "0") not in headers:
+        return headers
+    return [header for header in headers if header[0].lower() != "content-type"]
+
+
+def takes_json(environ: dict[str, Any]) -> bool:
+    """Whether the Accept header admits JSON; a missing or unreadable one does."""
+    accept, path = environ.get("HTTP_ACCEPT", ""), environ.get("PATH_INFO", "")
+    if not accept or accept == "*/*" or falcon.MEDIA_JSON in accept:
+        return True
+    if path.startswith((FOREIGN, "/healthcheck")):
+        return True
+    try:
+        return falcon.mediatypes.quality(falcon.MEDIA_JSON, accept) > 0
+    except ValueError:
+        return True

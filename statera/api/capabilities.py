@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each provider can do, as tables: the single place that refuses what no data plane would serve."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from statera.errors import BadRequest, ProviderCannot, ProviderMissing, ProviderUnsupported
+
+Values = Mapping[str, Any]
+
+
+class Unsupported(Struct, frozen=True):
+    """Objects of *kind* are refused with *text* (`{}` is the offending value) when *value* gives something."""
+
+    kind: str
+    value: Callable[[Values], object]
+    text: str
+
+
+def outside(field: str, *served: str) -> Callable[[Values], object]:
+    """The field's value when it is none of those that are served."""
+    return lambda values: values[field] if values.get(field) not in (None, *served) else None
+
+
+AMPHORA = (
+    Unsupported("listener", outside("protocol", "HTTP", "TCP", "HTTPS"), "listeners of protocol {}"),
+    Unsupported("pool", outside("lb_algorithm", "ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP"),
+                "Amphora provider does not support {} algorithm."),
+    Unsupported("pool", outside("protocol", "HTTP", "HTTPS", "TCP", "PROXY", "PROXYV2"), "pools of protocol {}"),
+    Unsupported("pool", lambda pool: "tls_enabled" if pool.get("tls_enabled") else None, "{} on pools"),
+    Unsupported("healthmonitor", outside("type", "HTTP", "TCP"), "health monitors of type {}"),
+    Unsupported("l7policy", lambda _policy: "l7policies", "{}"),
+)
+"""What amphorae do not serve."""
+
+
+class Provider(Struct, frozen=True):
+    """*flavor* and *zone* describe what profiles may hold; *zone* None: no availability zones."""
+
+    unsupported: tuple[Unsupported, ...] = ()
+    flavor: Mapping[str, str] = {}
+    zone: Mapping[str, str] | None = {}
+
+
+FLAVOR = {
+    "loadbalancer_topology": "The load balancer topology. One of: SINGLE - One amphora per load balancer. "
+                             "ACTIVE_STANDBY - Two amphora per load balancer.",
+    "compute_flavor": "The compute driver flavor ID.",
+    "amp_image_tag": "The amphora image tag.",
+    "sriov_vip": "When true, the VIP port will be created using an SR-IOV VF port.",
+    "allow_member_sriov": "When true, users can request a member port be SR-IOV enabled at member creation time.",
+}
+ZONE = {
+    "compute_zone": "The compute availability zone.",
+    "volume_zone": "The volume availability zone.",
+    "management_network": "The management network ID for the amphora.",
+    "valid_vip_networks": "List of network IDs that are allowed for VIP use. This overrides/replaces the list of "
+                          "allowed networks configured in `octavia.conf`.",
+}
+NOOP_FLAVOR = {"amp_image_tag": "The glance image tag to use for this load balancer."}
+NOOP_ZONE = {
+    "compute_zone": "The compute availability zone to use for this loadbalancer.",
+    "volume_zone": "The volume availability zone to use for this loadbalancer.",
+}
+
+PROVIDERS: Mapping[str, Provider] = {
+    **dict.fromkeys(("amphora", "amphorav2", "octavia"), Provider(AMPHORA, FLAVOR, ZONE)),
+    **dict.fromkeys(("noop_driver", "noop_driver-alt"), Provider((), NOOP_FLAVOR, NOOP_ZONE)),
+}
+
+
+def provider(name: str) -> Provider:
+    """The provider that serves *name*. Raise `ProviderMissing`."""
+    if name not in PROVIDERS:
+        raise ProviderMissing(name)
+    return PROVIDERS[name]
+
+
+def enabled(name: str, names: Mapping[str, str]) -> Provider:
+    """The provider, if users may name it."""
+    if name not in names:
+        raise BadRequest(f"Provider '{name}' is not enabled.")
+    return provider(name)
+
+
+def require(name: str, kind: str, values: Values) -> None:
+    """Raise `ProviderUnsupported` when the provider cannot serve such an object."""
+    for row in provider(name).unsupported:
+        value = row.value(values) if row.kind == kind else None
+        if value is not None:
+            raise ProviderUnsupported(name, row.text.format(value))
+
+
+FLAVOR_VALUES: Mapping[str, Callable[[Any], bool]] = {
+    "loadbalancer_topology": lambda value: value in ("SINGLE", "ACTIVE_STANDBY"),
+    "sriov_vip": lambda value: isinstance(value, bool),
+    "allow_member_sriov": lambda value: isinstance(value, bool),
+}
+ZONE_VALUES: Mapping[str, Callable[[Any], bool]] = {
+    "valid_vip_networks": lambda value: isinstance(value, list),
+}
+
+
+def validate_flavor(name: str, provider: Provider, data: Values) -> None:
+    """Raise `ProviderUnsupported` for flavor data that the provider does not know."""
+    _validate(name, provider.flavor, FLAVOR_VALUES, data)
+
+
+def validate_zone(name: str, provider: Provider, data: Values) -> None:
+    """Raise `ProviderUnsupported` for zone data that the provider does not know."""
+    if provider.zone is None:
+        raise ProviderCannot(name, "This provider does not support availability zones.")
+    _validate(name, provider.zone, ZONE_VALUES, data)
+
+
+def _validate(
+    name: str, known: Mapping[str, str], values: Mapping[str, Callable[[Any], bool]], data: Values
+) -> None:
+    for key, value in data.items():
+        good = values.get(key, lambda each: isinstance(each, str))
+        if key not in known or not good(value):
+            raise ProviderUnsupported(name, f"{key}: {value}")

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a refusal looks: the fault of a matched route, and the plain one of everything around it."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import falcon
+import msgspec
+
+from statera.errors import ApiError, BadRequest
+
+LOG = logging.getLogger(__name__)
+
+
+class Plain(ApiError):
+    """A refusal in the plain shape: {"code", "title", "description"}. Argument: the description."""
+
+    status, text = HTTPStatus.BAD_REQUEST, "{}"
+    title = "Bad Request"
+
+
+class UnknownParent(Plain):
+    """The path goes through an object that does not exist. Arguments: kind, id."""
+
+    status, text = HTTPStatus.NOT_FOUND, "{} {} not found."
+
+
+class NotAcceptable(Plain):
+    status, text = HTTPStatus.NOT_ACCEPTABLE, "Only content type application/json is accepted."
+    title = "Not Acceptable"
+
+
+def missing(argument: str) -> BadRequest:
+    return BadRequest(f'Missing argument: "{argument}"')
+
+
+def unknown_argument(name: str) -> BadRequest:
+    return BadRequest(f'Unknown argument: "{name}"')
+
+
+def document(error: ApiError) -> dict[str, Any]:
+    """The body that tells the caller about *error*."""
+    if isinstance(error, Plain):
+        return {"code": int(error.status), "title": error.title, "description": str(error)}
+    side = "Server" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "Client"
+    return {"faultcode": side, "faultstring": str(error), "debuginfo": None}
+
+
+def refuse(_request: falcon.Request, response: falcon.Response, error: ApiError, _params: object) -> None:
+    response.status = int(error.status)
+    response.content_type = falcon.MEDIA_JSON
+    response.data = msgspec.json.encode(document(error))
+
+
+def break_down(request: falcon.Request, response: falcon.Response, error: Exception, params: object) -> None:
+    """Something that nobody foresaw: the log gets all, the caller nothing but that it is our fault."""
+    LOG.error("%s %s failed", request.method, request.path, exc_info=error)
+    refuse(request, response, ApiError(), params)
+
+
+def serialize(_request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
+    """Falcon's own refusals (no route, wrong verb) in the plain shape."""
+    code = int(error.status.split()[0]) if isinstance(error.status, str) else int(error.status)
+    response.content_type = falcon.MEDIA_JSON
+    response.data = msgspec.json.encode(
+        {"code": code, "title": HTTPStatus(code).phrase, "description": error.description}
+    )
+
+
+def install(app: Any) -> None:
+    app.set_error_serializer(serialize)
+    app.add_error_handler(Exception, break_down)
+    app.add_error_handler(ApiError, refuse)

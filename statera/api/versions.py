@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The version document: what was added when, for clients that look before they ask."""
+
+from typing import Any
+
+import falcon
+
+from statera.api.handlers import respond
+
+DATES = (
+    "2016-12-11", "2018-04-20", "2018-07-31", "2018-12-18", "2018-12-19", "2019-01-21", "2019-01-25",
+    "2018-01-25T12:00:00Z", "2019-02-12", "2019-03-04", "2019-03-05", "2019-06-24", "2019-09-11", "2019-09-13",
+    "2019-11-10", "2020-03-10", "2020-03-15", "2020-04-29", "2020-04-29T01:00:00Z", "2020-05-12", "2020-08-02",
+    "2020-09-03", "2020-09-04", "2020-09-07", "2020-10-15", "2021-10-02", "2022-08-29", "2023-05-05", "2023-11-08",
+    "2024-10-15", "2025-02-26",
+)
+"""When v2.0, v2.1 … came; v2.7's date lies before v2.6's, as published."""
+
+
+def document(base: str) -> dict[str, Any]:
+    """All versions; *base* is the URL of the root, ending in a slash."""
+    last = len(DATES) - 1
+    return {"versions": [
+        {
+            "id": f"v2.{minor}",
+            "status": "CURRENT" if minor == last else "SUPPORTED",
+            "updated": date if "T" in date else f"{date}T00:00:00Z",
+            "links": [{"href": f"{base}v2", "rel": "self"}],
+        } for minor, date in enumerate(DATES)
+    ]}
+
+
+class Versions:
+    """GET /."""
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        respond(response, document(f"{request.prefix.rstrip('/')}/"))
+
+    def on_head(self, request: falcon.Request, response: falcon.Response) -> None:
+        self.on_get(request, response)
+
+
+class Mark:
+    """GET of a bare root: only to be there."""
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        respond(response, "v2")

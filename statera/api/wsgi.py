@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The API for any WSGI server: `statera.api.wsgi:application`, built at its first request."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from oslo_config import cfg
+
+from statera.api import app
+from statera.api.standalone import neutron
+from statera.commands import build, start
+from statera.config import Settings
+from statera.store.networks import NetworkBook
+
+CONFIG = "OS_OCTAVIA_CONFIG"
+"""Environment variable that names the configuration file, where octavia.conf is not in its usual place."""
+
+
+def load(settings: Settings, conf: cfg.ConfigOpts) -> app.Wsgi:
+    """The application with its real database and network; local networks come with their own API."""
+    store = build.open_store(settings)
+    is_local = settings.controller_worker.network_driver == "local"
+    mounts = [neutron.mount(NetworkBook(store), prefix=app.FOREIGN)] if is_local else []
+    return app.build(settings, conf, store, build.network(settings, store), mounts=mounts)
+
+
+class Lazy:
+    """An application that reads its configuration when it is first asked, in the process that serves."""
+
+    def __init__(self) -> None:
+        self._lock, self._app = threading.Lock(), None
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with self._lock:
+            self._app = self._app or load(*start.configure("octavia-api", arguments(os.environ.get(CONFIG))))
+        return self._app(environ, start_response)
+
+
+def arguments(path: str | None) -> list[str]:
+    return ["--config-file", path] if path else []
+
+
+application = Lazy()

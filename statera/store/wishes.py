@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the API writes: each wish locks its load balancer, raises the version and stamps the rows it touches.
+
+Plain functions on the connection of one write transaction; nothing remains when the transaction fails.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Table, delete, func, insert, select, update
+
+from statera.store import events, status, tables, wake
+from statera.store.clock import now_ms
+from statera.store.lists import listeners_of_pools
+
+lb = tables.load_balancers.c
+
+
+def hold(connection: Connection, load_balancer_id: str) -> RowMapping | None:
+    """Lock the load balancer until the end of the transaction; its row with `provisioning_status`.
+
+    Deleted ones are given back too, as long as their row is kept.
+    """
+    shown = status.provisioning_status(tables.load_balancers).label("provisioning_status")
+    statement = select(tables.load_balancers, shown).where(lb.id == load_balancer_id).with_for_update()
+    return connection.execute(statement).mappings().one_or_none()
+
+
+def touch(connection: Connection, load_balancer_id: str, *, infra: bool = False) -> int:
+    """Raise the version, make the load balancer pending and due, wake whoever waits; the new version.
+
+    *infra*: amphorae, VIP or the members' subnets may have to change, so a controller has to look.
+    """
+    new = lb.version + 1
+    values: list[tuple[Any, Any]] = [(lb.wanted_version, new), (lb.due_ms, now_ms()), (lb.updated_at, events.utc_now())]
+    if infra:
+        values.append((lb.infra_version, new))
+    # MariaDB assigns from left to right: what is computed from the old version comes before the version.
+    values.append((lb.version, new))
+    connection.execute(update(tables.load_balancers).where(lb.id == load_balancer_id).ordered_values(*values))
+    wake.announce(connection)
+    return connection.execute(select(lb.version).where(lb.id == load_balancer_id)).scalar_one()
+
+
+def change_load_balancer(connection: Connection, load_balancer_id: str, **values: Any) -> None:
+    """Set columns of the load balancer itself."""
+    if values:
+        connection.execute(update(tables.load_balancers).where(lb.id == load_balancer_id).values(**values))
+
+
+def add_load_balancer(connection: Connection, values: Mapping[str, Any]) -> None:
+    """A new load balancer at version 1, due at once."""
+    connection.execute(insert(tables.load_balancers).values(
+        version=1, infra_version=1, created_version=1, wanted_version=1, due_ms=now_ms(),
+        created_at=events.utc_now(), **values,
+    ))
+    wake.announce(connection)
+
+
+def add_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, version: int) -> None:
+    """New objects of a tree, pending since *version*; one statement."""
+    stamp = {"created_version": version, "wanted_version": version, "deleting": False, "created_at": events.utc_now()}
+    if rows:
+        connection.execute(insert(table), [{**row, **stamp} for row in rows])
+
+
+def change_rows(connection: Connection, table: Table, ids: Iterable[str], *, version: int, **values: Any) -> None:
+    """Set columns of objects of a tree and make them pending since *version*."""
+    found = list(ids)
+    if found:
+        connection.execute(
+            update(table).where(table.c.id.in_(found))
+            .values(wanted_version=version, updated_at=events.utc_now(), **values)
+        )
+
+
+def remove_rows(connection: Connection, table: Table, ids: Iterable[str], *, version: int) -> None:
+    """Wish objects of a tree away; `settle` removes the rows once no amphora runs them any more."""
+    change_rows(connection, table, ids, version=version, deleting=True)
+
+
+def set_tags(connection: Connection, resource_id: str, names: Sequence[str]) -> None:
+    """Make *names* the object's tags."""
+    connection.execute(delete(tables.tags).where(tables.tags.c.resource_id == resource_id))
+    add_tags(connection, {resource_id: names})
+
+
+def add_tags(connection: Connection, names: Mapping[str, Sequence[str]]) -> None:
+    """Tags of objects that have none yet, by id."""
+    rows = [{"resource_id": id, "tag": tag} for id, tags in names.items() for tag in tags]
+    if rows:
+        connection.execute(insert(tables.tags), rows)
+
+
+def users_of_pool(connection: Connection, pool_id: str) -> list[str]:
+    """The listeners that a change of the pool makes pending."""
+    return [listener_id for _, listener_id in connection.execute(listeners_of_pools([pool_id]))]
+
+
+def renumber(connection: Connection, positions: Mapping[str, int]) -> None:
+    """Set the positions of policies; moving makes none of them pending."""
+    policy = tables.l7policies
+    for id, position in positions.items():
+        connection.execute(update(policy).where(policy.c.id == id).values(position=position))
+
+
+# Quotas.
+
+COUNTED: Mapping[str, Table] = {
+    "load_balancer": tables.load_balancers, "listener": tables.listeners, "pool": tables.pools,
+    "member": tables.members, "health_monitor": tables.health_monitors, "l7policy": tables.l7policies,
+    "l7rule": tables.l7rules,
+}
+
+
+def quota_limit(connection: Connection, project_id: str, kind: str) -> int | None:
+    """The project's own limit, None when the configured default counts.
+
+    Holds the project's row, made when there is none, so that creations of one project take turns.
+    """
+    quota = tables.quotas
+    statement = select(quota.c[kind]).where(quota.c.project_id == project_id).with_for_update()
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        connection.execute(insert(quota).values(project_id=project_id))
+        return None
+    limit: int | None = row[0]
+    return limit
+
+
+def quota_use(connection: Connection, project_id: str, kind: str) -> int:
+    """How many objects of the kind the project has, those under way to their end included."""
+    table = COUNTED[kind]
+    statement = select(func.count()).select_from(table).where(table.c.project_id == project_id)
+    if table is tables.load_balancers:
+        statement = statement.where(lb.deleted_at.is_(None))
+    return connection.execute(statement).scalar_one()
+

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole API on an empty database, with someone who plays the controller."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from falcon import testing
+from oslo_config import cfg
+from sqlalchemy import event, update
+
+from statera.api.app import build
+from statera.config import Settings, load, register
+from statera.drivers.network.noop import NoopNetwork
+from statera.store import settle, tables
+from statera.store.engine import Store
+
+SUBNET = "7f9ef0b7-9b3f-4f6f-8a54-6ed65ea0e6a1"
+PROJECT = "a1b2c3d4e5f60718293a4b5c6d7e8f90"
+
+
+class World:
+    """An API that is asked over WSGI; `settle` is what a controller and its amphorae would bring about."""
+
+    def __init__(self, store: Store, app: Any) -> None:
+        self.store = store
+        self.client = testing.TestClient(app)
+        self.headers: dict[str, str] = {}
+
+    def call(self, verb: str, path: str, body: object = None, **more: Any) -> testing.Result:
+        headers = {**self.headers, **more.pop("headers", {})}
+        if body is not None:
+            more |= {"body": msgspec.json.encode(body)}
+            headers.setdefault("Content-Type", "application/json")
+        return self.client.simulate_request(verb, f"/v2.0/lbaas{path}" if path.startswith("/") else path,
+                                            headers=headers, **more)
+
+    def get(self, path: str, **more: Any) -> Any:
+        return ok(self.call("GET", path, **more), 200)
+
+    def post(self, path: str, **body: Any) -> Any:
+        return ok(self.call("POST", path, body), 201)
+
+    def put(self, path: str, **body: Any) -> Any:
+        return ok(self.call("PUT", path, body), 200)
+
+    def delete(self, path: str) -> None:
+        ok(self.call("DELETE", path), 204)
+
+    def refused(self, status: int, verb: str, path: str, body: object = None, **more: Any) -> str:
+        """The fault text of a request that is answered with *status*."""
+        result = self.call(verb, path, body, **more)
+        assert result.status_code == status, result.text
+        return str(result.json.get("faultstring", result.json.get("description")))
+
+    def lb(self, **values: Any) -> Any:
+        """A settled load balancer."""
+        wanted = {"vip_subnet_id": SUBNET, "project_id": PROJECT, **values}
+        lb = self.post("/loadbalancers", loadbalancer=wanted)["loadbalancer"]
+        self.settle()
+        return lb
+
+    def listener(self, lb: Any, **values: Any) -> Any:
+        wanted = {"loadbalancer_id": lb["id"], "protocol": "HTTP", "protocol_port": 80, **values}
+        return self.settled(self.post("/listeners", listener=wanted)["listener"])
+
+    def pool(self, lb: Any, **values: Any) -> Any:
+        wanted = {"loadbalancer_id": lb["id"], "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", **values}
+        return self.settled(self.post("/pools", pool=wanted)["pool"])
+
+    def member(self, pool: Any, **values: Any) -> Any:
+        wanted = {"address": "192.0.2.1", "protocol_port": 80, **values}
+        return self.settled(self.post(f"/pools/{pool['id']}/members", member=wanted)["member"])
+
+    def monitor(self, pool: Any, **values: Any) -> Any:
+        wanted = {"pool_id": pool["id"], "type": "HTTP", "delay": 1, "timeout": 1, "max_retries": 1, **values}
+        return self.settled(self.post("/healthmonitors", healthmonitor=wanted)["healthmonitor"])
+
+    def policy(self, listener: Any, **values: Any) -> Any:
+        wanted = {"listener_id": listener["id"], "action": "REJECT", **values}
+        return self.settled(self.post("/l7policies", l7policy=wanted)["l7policy"])
+
+    def settled(self, shown: Any) -> Any:
+        self.settle()
+        return shown
+
+    def settle(self) -> None:
+        """Everything that was wished runs; what was wished away is gone."""
+        lb = tables.load_balancers
+        with self.store.write() as connection:
+            for row in connection.execute(lb.select().where(lb.c.deleted_at.is_(None))).mappings().all():
+                gone = {"deleted_at": row["created_at"]} if row["deleting"] else {}
+                connection.execute(update(lb).where(lb.c.id == row["id"]).values(
+                    done_version=row["version"], settled_version=row["version"], failed_version=None, **gone))
+                settle.drop_deleted(connection, row["id"], row["version"])
+
+    def fail(self, lb: Any) -> None:
+        """The newest wish cannot be made to run."""
+        table = tables.load_balancers
+        with self.store.write() as connection:
+            connection.execute(update(table).where(table.c.id == lb["id"]).values(failed_version=table.c.wanted_version))
+
+    def statements(self, act: Callable[[], object]) -> int:
+        """How many SQL statements *act* takes."""
+        seen: list[str] = []
+        event.listen(self.store.engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
+        act()
+        return len([text for text in seen if not text.startswith(("BEGIN", "PRAGMA"))])
+
+    def status(self, path: str) -> str:
+        (shown,) = self.get(path).values()
+        return str(shown["provisioning_status"])
+
+
+def ok(result: testing.Result, status: int) -> Any:
+    assert result.status_code == status, result.text
+    return result.json if result.content else None
+
+
+@pytest.fixture
+def worlds(tmp_path: Any) -> Iterator[Callable[..., World]]:
+    """Makes worlds with options of their own, section by section."""
+    stores = []
+
+    def make(**sections: dict[str, Any]) -> World:
+        defaults = {"auth_strategy": "noauth", "enabled_provider_drivers": {
+            "amphora": "The Octavia Amphora driver.", "octavia": "Deprecated alias of the Octavia Amphora driver.",
+            "noop_driver": "Nothing."}}
+        sections["api_settings"] = {**defaults, **sections.get("api_settings", {})}
+        conf = cfg.ConfigOpts()
+        register(conf)
+        settings = load(conf, [], prog="octavia-api", files=[])
+        plain = msgspec.to_builtins(settings)
+        settings = msgspec.convert({name: {**plain[name], **sections.get(name, {})} for name in plain}, Settings)
+        store = Store(f"sqlite:///{tmp_path}/statera-{len(stores)}.db")
+        stores.append(store)
+        tables.metadata.create_all(store.engine)
+        return World(store, build(settings, conf, store, NoopNetwork()))
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def world(worlds: Callable[..., World]) -> World:
+    return worlds()
+
+
+@pytest.fixture
+def strict(worlds: Callable[..., World]) -> World:
+    return worlds(api_settings={"strict_immutability": True})

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that die at a chosen point: everything that touches the outside burns a fuse before and after."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection
+
+from statera.store.engine import Store
+
+
+class Death(BaseException):
+    """Not an error that anybody handles: the process is gone."""
+
+
+class Fuse:
+    """Burns at every call and commit, and kills at number *at* (0: never)."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def burn(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Death
+
+
+class MortalStore(Store):
+    """The same database; may die before a transaction, before its commit and after it."""
+
+    def __init__(self, url: str, fuse: Fuse) -> None:
+        super().__init__(url)
+        self.fuse = fuse
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        self.fuse.burn()
+        with super().write() as connection:
+            yield connection
+            self.fuse.burn()
+        self.fuse.burn()
+
+
+class Mortal:
+    """A driver whose every call may be the last, just before or just after it took effect."""
+
+    def __init__(self, driver: Any, fuse: Fuse) -> None:
+        self._driver, self._fuse = driver, fuse
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._driver, name)
+        if not callable(attribute):
+            return attribute
+
+        def call(*args: Any, **options: Any) -> Any:
+            self._fuse.burn()
+            result = attribute(*args, **options)
+            self._fuse.burn()
+            return result
+
+        return call

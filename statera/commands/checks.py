@@ -26,9 +26,12 @@ def not_root(_home: Home, _binds: Binds) -> str | None:
 
 
 def missing_programs(_home: Home, _binds: Binds) -> str | None:
-    path = f"{os.environ.get('PATH', '')}:{SBIN}"
-    missing = [package for program, package in PROGRAMS.items() if not shutil.which(program, path=path)]
+    missing = packages_missing_in(f"{os.environ.get('PATH', '')}:{SBIN}")
     return f"programs are missing: apt-get install -y {' '.join(missing)}" if missing else None
+
+
+def packages_missing_in(path: str) -> list[str]:
+    return [package for program, package in PROGRAMS.items() if not shutil.which(program, path=path)]
 
 
 def running_already(home: Home, _binds: Binds) -> str | None:

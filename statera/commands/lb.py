@@ -64,7 +64,8 @@ def _amphorae(connection: Connection, load_balancer_id: str) -> Sequence[RowMapp
 
 
 def _amphora(row: RowMapping) -> tuple[str, str]:
-    return ("amphora", f"{row['id']}, {row['role']}, on {row['name'] or 'no node yet'}, runs version {row['applied_version']}")
+    place = row["name"] or "no node yet"
+    return ("amphora", f"{row['id']}, {row['role']}, on {place}, runs version {row['applied_version']}")
 
 
 def _events(connection: Connection, load_balancer_id: str) -> Sequence[RowMapping]:

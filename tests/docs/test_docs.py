@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the documents tell people to type works as it stands, but for folder and ports."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+STATE = "/var/lib/statera"
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="it makes bridges and namespaces")
+
+
+def typed(document: Path) -> str:
+    """All that the document has one type, in order."""
+    return "\n".join(re.findall(r"```sh tutorial\n(.*?)```", document.read_text(), re.DOTALL))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A shell's environment with a state folder and ports of its own; afterwards nothing is left."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "STATERA_STATE": str(tmp_path / "state"),
+        "STATERA_UP_API_BIND": f"127.0.0.1:{free_port()}", "STATERA_UP_HEALTH_BIND": f"127.0.0.1:{free_port()}",
+    }
+    yield environment
+    subprocess.run(["statera", "down", "--purge"], env=environment, capture_output=True, check=False)
+    for name in ("web1", "web2"):
+        subprocess.run(f"ip netns pids {name} | xargs -r kill; ip netns delete {name}", shell=True,
+                       capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md"])
+def test_what_the_document_has_one_type_works(document: str, environment: dict[str, str], tmp_path: Path) -> None:
+    script = "set -eux -o pipefail\n" + typed(ROOT / document).replace(STATE, environment["STATERA_STATE"])
+    done = subprocess.run(["bash", "-c", script], env=environment, cwd=tmp_path, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout
+    assert not (tmp_path / "state").exists()

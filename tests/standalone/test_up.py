@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`statera up` and `statera down` as an operator meets them."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from statera.commands import checks
+from statera.commands.home import API, NODES, Binds, Home
+
+BIN = Path(sys.executable).parent
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="statera up needs root")
+
+
+class Host:
+    """A state folder with ports of its own, and the commands on it."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.api, self.nodes = _free_bind(), _free_bind()
+        self.running: subprocess.Popen[str] | None = None
+
+    def up(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return self.statera("up", "--api-bind", self.api, "--health-bind", self.nodes, *args)
+
+    def statera(self, *args: str) -> subprocess.CompletedProcess[str]:
+        argv = (str(BIN / "statera"), *args, "--state", str(self.state))
+        return subprocess.run(argv, capture_output=True, text=True, timeout=90, check=False)
+
+    def start(self) -> None:
+        """`statera up` in the foreground, until it says that it is ready."""
+        argv = (str(BIN / "statera"), "up", "--api-bind", self.api, "--health-bind", self.nodes,
+                "--state", str(self.state))
+        self.running = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert self.running.stdout is not None
+        said = []
+        for line in self.running.stdout:
+            said.append(line)
+            if "is ready after" in line:
+                return
+        raise AssertionError("".join(said))
+
+    def interrupt(self) -> int:
+        """Ctrl-C; the exit status."""
+        assert self.running is not None
+        self.running.send_signal(signal.SIGINT)
+        self.running.communicate(timeout=60)
+        return self.running.returncode
+
+    def process(self, name: str) -> int | None:
+        """The service's process, if there is one."""
+        wanted = (str(BIN / name).encode(), str(self.state / "octavia.conf").encode())
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = path.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if all(word in line for word in wanted):
+                return int(path.parent.name)
+        return None
+
+
+def _free_bind() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def within(seconds: float, true: Callable[[], bool]) -> bool:
+    until = time.monotonic() + seconds
+    while not true() and time.monotonic() < until:
+        time.sleep(0.02)
+    return true()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    host = Host(tmp_path / "state")
+    yield host
+    if host.running is not None and host.running.poll() is None:
+        host.interrupt()
+    host.statera("down", "--purge")
+
+
+@AS_ROOT
+def test_it_stops_cleanly_and_finds_everything_again(host: Host) -> None:
+    host.start()
+    written = (host.state / "clouds.yaml").read_text()
+    assert "connected" in host.statera("status").stdout
+    assert host.interrupt() == 0
+    assert host.process("octavia-api") is None
+    host.start()
+    assert (host.state / "clouds.yaml").read_text() == written
+    assert host.statera("node", "list").stdout.count("connected") == 1
+
+
+@AS_ROOT
+def test_a_service_that_is_killed_comes_back(host: Host) -> None:
+    host.start()
+    for name in ("octavia-worker", "statera-agent"):
+        killed = host.process(name)
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        assert within(10, lambda old=killed, name=name: host.process(name) not in (None, old))
+
+
+@AS_ROOT
+def test_services_do_not_outlive_a_killed_parent(host: Host) -> None:
+    host.start()
+    assert host.running is not None
+    host.running.kill()
+    host.running.communicate()
+    names = ("octavia-api", "octavia-worker", "octavia-health-manager", "octavia-housekeeping", "statera-agent")
+    assert within(20, lambda: not any(host.process(name) for name in names))
+
+
+@AS_ROOT
+def test_a_second_one_says_who_runs_already_and_down_ends_it(host: Host) -> None:
+    assert host.up("--detach").returncode == 0
+    again = host.up()
+    assert again.returncode == 1
+    assert again.stderr.startswith("statera: it runs already, as process ")
+    assert host.statera("down", "--purge").returncode == 0
+    assert not host.state.exists()
+    assert host.process("octavia-api") is None
+
+
+@AS_ROOT
+def test_a_taken_port_stops_it_before_anything_is_made(host: Host) -> None:
+    address, _, port = host.api.rpartition(":")
+    with socket.create_server((address, int(port))):
+        refused = host.up()
+    assert refused.returncode == 1
+    assert f"cannot listen on {host.api}: Address already in use" in refused.stderr
+    assert not host.state.exists()
+
+
+@AS_ROOT
+def test_the_schema_of_a_newer_release_is_refused(host: Host) -> None:
+    assert host.up("--detach").returncode == 0
+    assert host.statera("down").returncode == 0
+    with sqlite3.connect(host.state / "statera.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = 'from-the-future'")
+    database.close()
+    refused = host.up()
+    assert refused.returncode == 1
+    assert "newer than this program's" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_down_where_nothing_was_started_says_so(host: Host) -> None:
+    refused = host.statera("down")
+    assert refused.returncode == 1
+    assert f"there is nothing in {host.state}" in refused.stderr
+
+
+@AS_ROOT
+def test_without_root_a_sentence_says_why_and_what_works() -> None:
+    os.seteuid(65534)
+    try:
+        sentence = checks.not_root(Home(Path("/nowhere")), Binds(api=API, nodes=NODES))
+    finally:
+        os.seteuid(0)
+    assert sentence is not None
+    assert "because it makes network namespaces" in sentence
+    assert "compute_driver = noop" in sentence
+
+
+def test_missing_programs_are_named_as_packages(tmp_path: Path) -> None:
+    assert checks.packages_missing_in(str(tmp_path)) == ["haproxy", "keepalived", "nftables", "iproute2"]
+
+
+def test_everything_a_node_runs_is_here(tmp_path: Path) -> None:
+    assert checks.missing_programs(Home(tmp_path), Binds(api=API, nodes=NODES)) is None

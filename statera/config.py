@@ -6,7 +6,7 @@ fields become oslo.config options, so files, environment and `--config-file` wor
 Options of octavia.conf that mean nothing here are accepted and ignored.
 """
 
-import socket
+import os
 import types
 import typing
 from collections.abc import Sequence
@@ -186,7 +186,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def host(self) -> str:
-        return self.default.host or socket.gethostname()
+        return self.default.host or os.uname().nodename
 
     @property
     def database_url(self) -> str:

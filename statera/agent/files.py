@@ -27,6 +27,7 @@ class Home:
         self.keepalived_conf = self.folder / "keepalived.conf"
         self.filter = self.folder / "filter.nft"
         self.run = RUN / amphora_id
+        self.chroot = self.run / "empty"
         self.socket = self.run / "haproxy.sock"
         self.master_socket = self.run / "master.sock"
         self.haproxy_pid = self.run / "haproxy.pid"
@@ -35,8 +36,8 @@ class Home:
         self.fault = self.run / "fault"
 
     def make(self) -> None:
-        """Make the folders, for root alone; repeating is harmless."""
-        for folder in (self.folder, self.run):
+        """Make the folders, for root alone; repeating is harmless. HAProxy's workers are locked into an empty one."""
+        for folder in (self.folder, self.run, self.chroot):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
@@ -44,13 +45,6 @@ def homes(state: Path) -> Iterator[Home]:
     """Every amphora that this state folder knows."""
     for folder in sorted((state / "amphorae").glob("*")):
         yield Home(state, folder.name)
-
-
-def chroot() -> Path:
-    """An empty folder that HAProxy's workers are locked into."""
-    folder = RUN / "empty"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-    return folder
 
 
 def networks_file(state: Path) -> Path:

@@ -15,7 +15,7 @@ import msgspec
 
 from statera.agent import bridges
 from statera.agent.amphora import Amphora
-from statera.agent.files import Home, chroot, homes, networks_file, write
+from statera.agent.files import Home, homes, networks_file, write
 from statera.agent.process import program
 from statera.agent.teardown import stored_networks
 from statera.config import Settings
@@ -110,7 +110,7 @@ class Host:
     def _new(self, home: Home) -> Amphora:
         if self._machine is None:
             raise GiveUp("AGENT_NOT_STARTED", "the agent has not started")
-        machine = msgspec.structs.replace(self._machine, run=str(home.run))
+        machine = msgspec.structs.replace(self._machine, run=str(home.run), chroot=str(home.chroot))
         command = self._settings.haproxy_amphora.haproxy_cmd
         return Amphora(home, self._emit, machine=machine, command=command, netlink=self._netlink)
 
@@ -165,7 +165,7 @@ def machine_of(settings: Settings) -> Machine:
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
     return Machine(
         run="",
-        chroot=str(chroot()),
+        chroot="",
         threads=max(1, min(len(os.sched_getaffinity(0)), MOST_THREADS)),
         most_connections=most_connections(descriptors),
         default_connection_limit=settings.haproxy_amphora.default_connection_limit,

@@ -11,7 +11,7 @@ import msgspec
 
 from statera.agent import cgroup, namespace, process, runtime
 from statera.agent.apply import Plan, Running, awake, changes, members, reload_of
-from statera.agent.files import Home, chroot, read, write
+from statera.agent.files import Home, read, write
 from statera.errors import TryAgain
 from statera.render import haproxy
 from statera.render.haproxy import Machine
@@ -67,7 +67,6 @@ class Proxy:
     async def follow(self, plan: Plan) -> Plan:
         """Carry the plan out and return what was done: commands that are refused become a reload."""
         wanted = plan.running.applied
-        chroot()
         write(self._home.candidate_cfg, haproxy.render(wanted, self._machine).encode(), durable=True)
         if plan.how == "reload":
             await process.run([self._command, "-c", "-q", "-f", str(self._home.candidate_cfg)])

@@ -19,8 +19,6 @@ def teardown(state: Path) -> list[str]:
     done = [line for home in homes(state) for line in demolish(home)]
     done += [f"bridge {name} removed" for name in bridges.remove(stored_networks(state))]
     networks_file(state).unlink(missing_ok=True)
-    if not any(path for path in RUN.glob("*") if path != RUN / "empty"):  # another state folder may use it
-        _rmdir_if_empty(RUN / "empty")
     for folder in (RUN, state / "amphorae"):
         _rmdir_if_empty(folder)
     return done

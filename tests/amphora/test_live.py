@@ -101,8 +101,8 @@ def test_a_disabled_listener_refuses_and_comes_back(lab, node, serving):
     assert node.put(off).how == "runtime"
     with pytest.raises(ConnectionRefusedError):
         lab.get()
-    more = replace(again, version=5, listeners=(
-        *again.listeners, ListenerSpec(id="more", protocol="HTTP", protocol_port=81, default_pool_id=again.pools[0].id)))
+    another = ListenerSpec(id="more", protocol="HTTP", protocol_port=81, default_pool_id=again.pools[0].id)
+    more = replace(again, version=5, listeners=(*again.listeners, another))
     assert node.put(more).how == "reload"
     assert who(lab) == who(lab, port=81) == {"12": 12}
 

@@ -126,7 +126,7 @@ def inventory(lab):
     group = cgroup.folder("")
     return {
         "links": [link["ifname"] for link in links
-                  if link["ifname"] == lab.bridge or link.get("master") == lab.bridge and link["ifname"][0] == "s"],
+                  if link["ifname"] == lab.bridge or (link.get("master") == lab.bridge and link["ifname"][0] == "s")],
         "namespaces": [path.name for path in Path("/run/netns").glob("amphora-*") if path.name[8:] in ours],
         "processes": [path.parts[2] for path in Path("/proc").glob("[0-9]*/cmdline")
                       if str(lab.folder).encode() in path.read_bytes() and int(path.parts[2]) != os.getpid()],

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write anew what each `spec.json` here renders to; the change is then reviewed as a diff."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from statera.render import haproxy, keepalived, nftables
+from statera.render.haproxy import Machine
+from statera.wire import Spec
+
+HERE = Path(__file__).parent
+MACHINE = Machine(run="/run/statera/amphora-1", chroot="/run/statera/empty", threads=2, most_connections=400_000)
+
+
+def cases() -> list[str]:
+    return sorted(path.parent.name for path in HERE.glob("*/spec.json"))
+
+
+def rendered(case: str) -> Iterator[tuple[Path, str]]:
+    """Each file of the case with what it should hold; the empty text where there should be none."""
+    spec = msgspec.json.decode((HERE / case / "spec.json").read_bytes(), type=Spec)
+    vrrp = keepalived.vrrp_of(spec)
+    yield HERE / case / "haproxy.cfg", haproxy.render(spec, MACHINE)
+    yield HERE / case / "keepalived.conf", keepalived.render(spec, vrrp, fault_file="/run/fault") if vrrp else ""
+    yield HERE / case / "filter.nft", nftables.render(spec)
+
+
+def main() -> None:
+    for case in cases():
+        for path, text in rendered(case):
+            if text:
+                path.write_text(text)
+            else:
+                path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,417 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured: each job tries one promise out on a running cloud and yields the lines of the table."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+
+from benchmarks import rig
+from benchmarks.client import Api, Document, body_of, tree, until
+from benchmarks.client import member as a_member
+from benchmarks.rig import Cloud, Network
+
+CREATES, MEMBER_ADDS, CHANGES, LISTENER_CHANGES, BATCH, FLEET = 10, 50, 50, 10, 500, 100
+REQUESTS = 20_000
+LANES = 4
+"""So many clients create and delete the hundred side by side."""
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One line of the table. Of several *values* median, smallest and largest are shown."""
+
+    what: str
+    values: tuple[float, ...]
+    unit: str = "ms"
+    target: str = ""
+    failed: bool = False
+
+
+class Bench:
+    """What every job works with: a running cloud, its network and a client."""
+
+    def __init__(self, cloud: Cloud, network: Network, tick: Callable[[str], None]) -> None:
+        self.cloud, self.network, self.tick = cloud, network, tick
+        self.api = cloud.api()
+
+    @contextlib.contextmanager
+    def balancer(self, **shape: Any) -> Iterator[Document]:
+        """A load balancer that serves; it is gone at the end of the block."""
+        made = self.create(**shape)
+        self.api.wait_for(made["id"], "ACTIVE")
+        until(lambda: body_of(made["vip_address"]))
+        yield made
+        self.delete(made)
+
+    def request(self, **shape: Any) -> Document:
+        return tree(self.network.subnet_id, self.network.servers, **shape)
+
+    def create(self, **shape: Any) -> Document:
+        made: Document = self.api.post("/v2/lbaas/loadbalancers", self.request(**shape))["loadbalancer"]
+        return made
+
+    def delete(self, made: Document) -> float:
+        self.api.delete(f"/v2/lbaas/loadbalancers/{made['id']}?cascade=true")
+        return self.api.wait_for(made["id"], "DELETED")
+
+    def members_of(self, made: Document) -> str:
+        """The path of the members of its only pool."""
+        [pool] = self.api.get(f"/v2/lbaas/pools?loadbalancer_id={made['id']}")["pools"]
+        return f"/v2/lbaas/pools/{pool['id']}/members"
+
+    def listener_of(self, made: Document) -> str:
+        [listener] = self.api.get(f"/v2/lbaas/listeners?loadbalancer_id={made['id']}")["listeners"]
+        return f"/v2/lbaas/listeners/{listener['id']}"
+
+
+Job = Callable[[Bench], Iterator[Row]]
+
+
+def start(bench: Bench) -> Iterator[Row]:
+    """Commands and the whole of `statera up`, in a folder that is not there yet."""
+    helps, fresh, again, stops = [], [], [], []
+    for turn in range(3):
+        bench.tick(f"start {turn + 1}")
+        helps.append(timed(say_help))
+        cloud = Cloud(bench.cloud.state.parent / f"start-{turn}")
+        fresh.append(cloud.start())
+        stops.append(cloud.stop())
+        again.append(cloud.start())
+        cloud.purge()
+    yield Row(what="statera --help", values=ms(helps))
+    yield Row(what="statera up, new folder → ready", values=ms(fresh))
+    yield Row(what="statera up, again → ready", values=ms(again))
+    yield Row(what="Ctrl-C → ended", values=ms(stops))
+
+
+def say_help() -> None:
+    subprocess.run([rig.command("statera"), "--help"], check=True, stdout=subprocess.DEVNULL)
+
+
+def create(bench: Bench) -> Iterator[Row]:
+    """From the request for a whole tree to the first answer of a web server through the VIP."""
+    answered, gone = [], []
+    served: list[float] = []
+    active: list[float] = []
+    for turn in range(CREATES):
+        bench.tick(f"create {turn + 1}")
+        began = time.monotonic()
+        made = bench.create()
+        answered.append(time.monotonic() - began)
+        rig.in_parallel({
+            "served": partial(first_answer, made, began, served),
+            "active": partial(first_active, bench.cloud.api(), made, began, active),
+        })
+        gone.append(bench.delete(made))
+    yield Row(what="create a tree → answer of the api", values=ms(answered))
+    yield Row(what="create a tree → first 200 through the VIP", values=ms(served), target="≤ 1000 median")
+    yield Row(what="create a tree → ACTIVE", values=ms(active), target="≤ 1000 median")
+    yield Row(what="delete with cascade → gone", values=ms(gone))
+
+
+def first_answer(made: Document, began: float, seconds: list[float]) -> None:
+    until(lambda: body_of(made["vip_address"], timeout_seconds=0.05), seconds=30)
+    seconds.append(time.monotonic() - began)
+
+
+def first_active(api: Api, made: Document, began: float, seconds: list[float]) -> None:
+    until(lambda: api.status(made["id"]) == "ACTIVE", seconds=30, step_seconds=0.01)
+    seconds.append(time.monotonic() - began)
+    api.close()
+
+
+def member(bench: Bench) -> Iterator[Row]:
+    """From the request for a member to its first answer through the VIP."""
+    added, removed = [], []
+    with bench.balancer() as made:
+        path = bench.members_of(made)
+        for turn in range(MEMBER_ADDS):
+            bench.tick(f"member {turn + 1}")
+            address = bench.network.servers[2 + turn]
+            began = time.monotonic()
+            new = bench.api.post(path, {"member": a_member(address)})["member"]
+            answers(made, address)
+            added.append(time.monotonic() - began)
+            bench.api.delete(f"{path}/{new['id']}")
+            removed.append(bench.api.wait_for(made["id"], "ACTIVE"))
+    yield Row(what="add a member → its first answer", values=ms(added), target="≤ 150 each")
+    yield Row(what="add a member → its first answer, 95 of 100", values=ms([percentile(added, 95)]), target="≤ 150")
+    yield Row(what="remove a member → ACTIVE", values=ms(removed))
+
+
+def answers(made: Document, address: str) -> None:
+    """Return when a server has answered through the VIP."""
+    until(lambda: body_of(made["vip_address"]) == f"{address}:80", seconds=30, step_seconds=0.0)
+
+
+def under_load(bench: Bench) -> Iterator[Row]:
+    """Changes of members and listeners while clients of both kinds ask all the time."""
+    waits = []
+    with bench.balancer() as made:
+        with rig.load(made["vip_address"], at_least=REQUESTS) as finish:
+            for turn, change in enumerate(changes(bench, made)):
+                bench.tick(f"under load: change {turn + 1}")
+                change()
+                waits.append(bench.api.wait_for(made["id"], "ACTIVE"))
+            bench.tick("under load: the rest of the requests")
+            outcome = finish()
+        again = body_of(made["vip_address"])
+    yield Row(what=f"{len(waits)} changes under load, each → ACTIVE", values=ms(waits), failed=again is None)
+    for name, tally in (("a connection each", outcome.per_request), ("kept connections", outcome.kept)):
+        said = "".join(f"; {count} × {error}" for error, count in tally.errors.items())
+        yield Row(what=f"failed of {tally.requests} requests, {name}{said}", values=(tally.failed,), unit="",
+                  target="0", failed=tally.failed > 0 or tally.requests < REQUESTS)
+        yield Row(what=f"slowest request, {name}", values=ms([tally.slowest_seconds]))
+    yield Row(what="kept connections that ended between answers", values=(outcome.kept.reopened,), unit="")
+    total = outcome.per_request.requests + outcome.kept.requests
+    yield Row(what="request rate meanwhile", values=(total / outcome.seconds,), unit="/s")
+
+
+def changes(bench: Bench, made: Document) -> Iterator[Callable[[], object]]:
+    """Fifty changes of members, and after every fifth one of a listener."""
+    listeners = listener_changes(bench, made)
+    path, ids = bench.members_of(made), []
+
+    def add(turn: int) -> None:
+        wanted = a_member(bench.network.servers[2 + turn])
+        ids.append(bench.api.post(path, {"member": wanted})["member"]["id"])
+
+    def adjust(**values: Any) -> None:
+        bench.api.put(f"{path}/{ids[-1]}", {"member": values})
+
+    for turn in range(CHANGES):
+        yield (
+            partial(add, turn), partial(adjust, weight=5), partial(adjust, admin_state_up=False),
+            partial(adjust, admin_state_up=True), lambda: bench.api.delete(f"{path}/{ids[-1]}"),
+        )[turn % 5]
+        if turn % (CHANGES // LISTENER_CHANGES) == 0:
+            yield next(listeners)
+
+
+def listener_changes(bench: Bench, made: Document) -> Iterator[Callable[[], object]]:
+    path = bench.listener_of(made)
+    pool_id = bench.members_of(made).split("/")[4]
+    ids: list[str] = []
+
+    def add(port: int) -> None:
+        wanted = {"protocol": "HTTP", "protocol_port": port, "loadbalancer_id": made["id"], "default_pool_id": pool_id}
+        ids.append(bench.api.post("/v2/lbaas/listeners", {"listener": wanted})["listener"]["id"])
+
+    def adjust(**values: Any) -> None:
+        bench.api.put(path, {"listener": values})
+
+    yield partial(adjust, connection_limit=2000)
+    yield partial(adjust, timeout_client_data=40_000)
+    yield partial(add, 81)
+    yield partial(adjust, timeout_member_data=40_000)
+    yield lambda: bench.api.delete(f"/v2/lbaas/listeners/{ids[0]}")
+    yield partial(adjust, connection_limit=-1)
+    yield partial(add, 82)
+    yield partial(adjust, insert_headers={"X-Forwarded-For": "true"})
+    yield partial(adjust, timeout_member_connect=4_000)
+    yield lambda: bench.api.delete(f"/v2/lbaas/listeners/{ids[1]}")
+
+
+def batch(bench: Bench) -> Iterator[Row]:
+    """One PUT that replaces two members by five hundred, and one back."""
+    answered, grown, shrunk = [], [], []
+    servers, ports = bench.network.servers[:50], rig.PORTS[1:]
+    many = [a_member(address, port) for address in servers for port in ports][:BATCH]
+    few = [a_member(address) for address in bench.network.servers[:2]]
+    with bench.balancer() as made:
+        path = bench.members_of(made)
+        for turn in range(3):
+            bench.tick(f"batch {turn + 1}")
+            began = time.monotonic()
+            bench.api.put(path, {"members": many})
+            answered.append(time.monotonic() - began)
+            bench.api.wait_for(made["id"], "ACTIVE")
+            grown.append(time.monotonic() - began)
+            began = time.monotonic()
+            bench.api.put(path, {"members": few})
+            bench.api.wait_for(made["id"], "ACTIVE")
+            shrunk.append(time.monotonic() - began)
+    yield Row(what=f"batch of {BATCH} members → answer of the api", values=ms(answered))
+    yield Row(what=f"batch of {BATCH} members → ACTIVE", values=ms(grown), target="≤ 1000")
+    yield Row(what=f"batch that removes {BATCH - 2} → ACTIVE", values=ms(shrunk))
+
+
+def kill(bench: Bench) -> Iterator[Row]:
+    """The sudden death of HAProxy, and of the agent while clients ask all the time."""
+    back, adopted = [], []
+    with bench.balancer() as made:
+        for turn in range(5):
+            bench.tick(f"kill HAProxy {turn + 1}")
+            back.append(kill_haproxy(bench, made))
+        path = bench.members_of(made)
+        with rig.load(made["vip_address"], clients=2) as finish:
+            for turn in range(3):
+                bench.tick(f"kill the agent {turn + 1}")
+                adopted.append(change_after_death(bench, made, path, address=bench.network.servers[2 + turn]))
+            outcome = finish()
+    failed = outcome.per_request.failed + outcome.kept.failed
+    total = outcome.per_request.requests + outcome.kept.requests
+    yield Row(what="HAProxy killed → serves again", values=ms(back), target="≤ 1000")
+    yield Row(what="agent killed → a new member serves", values=ms(adopted))
+    yield Row(what=f"failed of {total} requests while the agent died thrice", values=(failed,), unit="", target="0",
+              failed=failed > 0)
+
+
+def kill_haproxy(bench: Bench, made: Document) -> float:
+    """Kill master and workers at once; the seconds until the next answer."""
+    [master] = bench.cloud.haproxies(made["id"]).values()
+    for pid in (master, *rig.children(master)):
+        os.kill(pid, signal.SIGKILL)
+    seconds = until(lambda: body_of(made["vip_address"], timeout_seconds=0.05))
+    bench.api.wait_for(made["id"], "ACTIVE")
+    return seconds
+
+
+def change_after_death(bench: Bench, made: Document, path: str, *, address: str) -> float:
+    began = time.monotonic()
+    bench.cloud.kill("statera-agent")
+    bench.api.post(path, {"member": a_member(address)})
+    answers(made, address)
+    return time.monotonic() - began
+
+
+def memory(bench: Bench) -> Iterator[Row]:
+    """What idle amphorae and the services hold, shared pages counted in parts."""
+    with contextlib.ExitStack() as stack:
+        bench.tick("memory")
+        made = [stack.enter_context(bench.balancer(name=f"idle-{number}")) for number in range(10)]
+        each = []
+        for one in made:
+            [master] = bench.cloud.haproxies(one["id"]).values()
+            each.append(rig.pss_bytes([master, *rig.children(master)]) / 1e6)
+        services = {name: bench.cloud.service(name) for name in SERVICES}
+        held = {name: rig.pss_bytes([pid, *rig.children(pid)]) / 1e6 for name, pid in services.items() if pid}
+    yield Row(what="memory of an idle amphora, one of 10", values=tuple(each), unit="MB", target="≤ 25")
+    for name, megabytes in held.items():
+        yield Row(what=f"memory of {name}", values=(megabytes,), unit="MB")
+
+
+SERVICES = ("octavia-api", "octavia-worker", "octavia-health-manager", "octavia-housekeeping", "statera-agent")
+
+
+def hundred(bench: Bench) -> Iterator[Row]:
+    """As many load balancers at once, and whether anything is left of them."""
+    bench.tick(f"{FLEET}: create")
+    began = time.monotonic()
+    made = side_by_side(bench, range(FLEET), lambda api, number: api.post(
+        "/v2/lbaas/loadbalancers", bench.request(name=f"lb-{number}"))["loadbalancer"])
+    answered = time.monotonic() - began
+    bench.tick(f"{FLEET}: wait until all are ACTIVE")
+    side_by_side(bench, made, lambda api, one: api.wait_for(one["id"], "ACTIVE", seconds=120))
+    active = time.monotonic() - began
+    mute = [one["vip_address"] for one in made if not body_of(one["vip_address"])]
+    bench.tick(f"{FLEET}: delete")
+    began = time.monotonic()
+    side_by_side(bench, made, lambda api, one: api.delete(f"/v2/lbaas/loadbalancers/{one['id']}?cascade=true"))
+    side_by_side(bench, made, lambda api, one: api.wait_for(one["id"], "DELETED", seconds=120))
+    gone = time.monotonic() - began
+    left = rig.leftovers(bench.cloud, bench.cloud.amphora_ids(), [bench.network.bridge])
+    yield Row(what=f"{FLEET} load balancers: all answers of the api", values=(answered,), unit="s")
+    yield Row(what=f"{FLEET} load balancers: all ACTIVE", values=(active,), unit="s")
+    yield Row(what=f"{FLEET} load balancers: VIPs that do not answer", values=(len(mute),), unit="", target="0",
+              failed=bool(mute))
+    yield Row(what=f"{FLEET} load balancers: all deleted", values=(gone,), unit="s")
+    yield Row(what=f"left behind: {', '.join(left[:5]) or 'nothing'}", values=(len(left),), unit="", target="0",
+              failed=bool(left))
+
+
+def side_by_side(bench: Bench, things: Sequence[Any], act: Callable[[Api, Any], Any]) -> list[Any]:
+    """Do it to all things, in lanes with a connection each; results in the order of lanes."""
+    results: list[Any] = []
+
+    def lane(number: int) -> None:
+        api = bench.cloud.api()
+        results.extend([act(api, thing) for thing in things[number::LANES]])
+        api.close()
+
+    rig.in_parallel({f"lane {number}": partial(lane, number) for number in range(LANES)})
+    return results
+
+
+def peer(bench: Bench) -> Iterator[Row]:
+    """Requests per second, beside a HAProxy that was configured by hand, in the same namespace, in turns."""
+    ours, theirs = [], []
+    with bench.balancer(members=4, monitor=False) as made, by_hand(bench, made) as port:
+        for turn in range(4):
+            bench.tick(f"against a HAProxy by hand {turn + 1}")
+            ours.append(request_rate(made["vip_address"], 80))
+            theirs.append(request_rate(made["vip_address"], port))
+    ratios = tuple(a / b for a, b in zip(ours, theirs, strict=True))
+    yield Row(what="request rate through an amphora", values=tuple(ours), unit="/s")
+    yield Row(what="request rate through a HAProxy by hand", values=tuple(theirs), unit="/s")
+    yield Row(what="ratio of the two, turn by turn", values=ratios, unit="×", target="≥ 0.97 median")
+
+
+BY_HAND = """\
+global
+    user haproxy
+    group haproxy
+    nbthread {threads}
+    maxconn 50000
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 50s
+    timeout server 50s
+frontend web
+    bind {address}:{port}
+    default_backend web
+backend web
+    balance roundrobin
+{servers}
+"""
+
+
+@contextlib.contextmanager
+def by_hand(bench: Bench, made: Document, port: int = 9000) -> Iterator[int]:
+    """A HAProxy as its manual would have it, beside the amphora's own."""
+    [amphora_id] = bench.cloud.haproxies(made["id"])
+    servers = "\n".join(f"    server s{n} {address}:80" for n, address in enumerate(bench.network.servers[:4]))
+    file = bench.cloud.state.parent / "by-hand.cfg"
+    threads = max(1, min(len(os.sched_getaffinity(0)), 4))
+    file.write_text(BY_HAND.format(threads=threads, address=made["vip_address"], port=port, servers=servers))
+    process = subprocess.Popen(rig.inside(f"amphora-{amphora_id}", "haproxy", "-db", "-f", str(file)))
+    try:
+        until(lambda: body_of(made["vip_address"], port=port))
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def request_rate(address: str, port: int) -> float:
+    argv = ["wrk", "-t1", "-c32", "-d3s", f"http://{address}:{port}/"]
+    text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert "Non-2xx" not in text, text
+    return float(text.partition("Requests/sec:")[2].split()[0])
+
+
+JOBS: dict[str, Job] = {
+    "start": start, "create": create, "member": member, "load": under_load, "batch": batch, "kill": kill,
+    "memory": memory, "hundred": hundred, "peer": peer,
+}
+
+
+def ms(seconds: Sequence[float]) -> tuple[float, ...]:
+    return tuple(1000 * value for value in seconds)
+
+
+def timed(act: Callable[[], object]) -> float:
+    began = time.monotonic()
+    act()
+    return time.monotonic() - began
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]

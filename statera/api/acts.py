@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, RowMapping, Table, select
+from sqlalchemy import Connection, Table, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from statera.api.choice import flavor_of
@@ -19,6 +19,7 @@ from statera.model.status import Provisioning
 from statera.store import events, status, tables, wishes
 from statera.store.engine import Store
 from statera.store.events import Event
+from statera.store.lists import Row
 
 QUOTA_TITLES = {
     "load_balancer": "Load Balancer", "listener": "Listener", "pool": "Pool", "member": "Member",
@@ -75,7 +76,7 @@ class Act:
     """One wish about one load balancer, which is locked. `version` raises the version on first use."""
 
     def __init__(
-        self, service: Service, identity: Identity, connection: Connection, load_balancer: RowMapping, doing: str,
+        self, service: Service, identity: Identity, connection: Connection, load_balancer: Row, doing: str,
         version: int | None = None,
     ) -> None:
         self.service, self.identity, self.connection = service, identity, connection
@@ -105,7 +106,7 @@ class Act:
         """A child may change: strictly, only while the load balancer is ACTIVE; else unless it is going."""
         self._require("Load Balancer", self.lb_id, self.load_balancer)
 
-    def require_parent(self, title: str, table: Table, id: str) -> RowMapping:
+    def require_parent(self, title: str, table: Table, id: str) -> Row:
         """The parent's row; it must be ACTIVE (strictly) or not be going."""
         row = self.reload(table, id, title=title)
         self._require(title, id, row)
@@ -118,29 +119,30 @@ class Act:
         if gone or (self.service.strict and state not in allowed):
             raise PendingState(Provisioning.PENDING_DELETE if gone and state != "DELETED" else state, self.lb_id)
 
-    def _require(self, title: str, id: str, row: RowMapping) -> None:
+    def _require(self, title: str, id: str, row: Row) -> None:
         active = row["provisioning_status"] == Provisioning.ACTIVE
         gone = row["deleting"] or row["provisioning_status"] == Provisioning.DELETED
         if gone or (self.service.strict and not active):
             raise ImmutableObject(title, id)
 
-    def reload(self, table: Table, id: str, *, title: str) -> RowMapping:
+    def reload(self, table: Table, id: str, *, title: str) -> Row:
         """The row as it is under the lock, with its `provisioning_status`; `NotFound` when it is gone."""
         row = self._rows(table, table.c.id == id)
         if not row:
             raise NotFound(title, id)
         return row[0]
 
-    def rows(self, table: Table, *where: Any) -> Sequence[RowMapping]:
+    def rows(self, table: Table, *where: Any) -> Sequence[Row]:
         """Rows of this load balancer's tree; not strictly, those that are going do not count."""
         if not self.service.strict:
             where = (*where, ~table.c.deleting)
         return self._rows(table, table.c.load_balancer_id == self.lb_id, *where)
 
-    def _rows(self, table: Table, *where: Any) -> Sequence[RowMapping]:
+    def _rows(self, table: Table, *where: Any) -> Sequence[Row]:
         lb, shown = tables.load_balancers, status.provisioning_status(table).label("provisioning_status")
         statement = select(table, shown).join(lb, lb.c.id == table.c.load_balancer_id).where(*where)
-        return self.connection.execute(statement.order_by(table.c.created_at, table.c.id)).mappings().all()
+        found = self.connection.execute(statement.order_by(table.c.created_at, table.c.id)).mappings()
+        return [dict(row) for row in found]
 
     def version(self, *, infra: bool = False) -> int:
         """The version of this wish."""

@@ -18,6 +18,8 @@ from statera.api.handlers import Child, Collection, Item
 from statera.api.healthcheck import HealthCheck
 from statera.api.policy import Policy
 from statera.api.resources import (
+    amphorae,
+    catalogue,
     healthmonitors,
     l7policies,
     l7rules,
@@ -26,6 +28,7 @@ from statera.api.resources import (
     members,
     pools,
     providers,
+    quotas,
 )
 from statera.api.versions import Mark, Versions
 from statera.config import Settings
@@ -62,6 +65,8 @@ def routes(service: Service) -> list[tuple[str, object]]:
         ("/listeners/{id}/stats", summaries.Look(
             service, listeners.CHILD, "get_stats", summaries.listener_statistics)),
         *providers.routes(service),
+        *catalogue.routes(service),
+        *quotas.routes(service),
     ]
 
 
@@ -104,9 +109,10 @@ def application(service: Service, *, mounts: Sequence[Mount] = ()) -> App:
         app.add_route(path, Mark())
     if service.settings.api_settings.healthcheck_enabled:
         app.add_route("/healthcheck", HealthCheck(service))
-    for path, responder in routes(service):
-        for root in ROOTS:
-            app.add_route(root + path, responder)
+    for roots, below in ((ROOTS, routes(service)), (AMPHORA_ROOTS, amphorae.routes(service))):
+        for path, responder in below:
+            for root in roots:
+                app.add_route(root + path, responder)
     for mount in mounts:
         mount(app)
     return app

@@ -75,7 +75,8 @@ def posted(fields: Sequence[Field], body: Mapping[str, Any], *, argument: str) -
 
 def changed(fields: Sequence[Field], body: Mapping[str, Any], *, argument: str) -> dict[str, Any]:
     """What a PUT body says, null included."""
-    return parse_object([Change(field.name, field.type) for field in fields if field.type and field.put], body, argument)
+    changes = [Change(field.name, field.type) for field in fields if field.type and field.put]
+    return parse_object(changes, body, argument)
 
 
 def with_defaults(fields: Sequence[Field], sent: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from uuid import uuid4
 import falcon
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, select
+from sqlalchemy import ColumnElement, Connection, Table, select
 
 from statera.api import capabilities, faults, requests
 from statera.api.acts import Act, Service
@@ -18,6 +18,7 @@ from statera.api.kinds import Kind, select_fields
 from statera.config import ApiSettings
 from statera.errors import BadRequest, Forbidden, ImmutableObject, NotFound
 from statera.store import lists, tables, wishes
+from statera.store.lists import Row
 
 Values = Mapping[str, Any]
 
@@ -37,7 +38,7 @@ class Parent(Struct, frozen=True):
     table: Table
     column: str
 
-    def find(self, connection: Connection, path: Mapping[str, str]) -> RowMapping:
+    def find(self, connection: Connection, path: Mapping[str, str]) -> Row:
         row = find(connection, self.table, path["id"])
         if row is None:
             raise faults.UnknownParent(self.title, path["id"])
@@ -58,8 +59,8 @@ class Child(Struct, frozen=True, kw_only=True):
 
     kind: Kind
     create: Callable[[Act, dict[str, Any]], str]
-    change: Callable[[Act, RowMapping, dict[str, Any]], None]
-    remove: Callable[[Act, RowMapping, Mapping[str, str]], None]
+    change: Callable[[Act, Row, dict[str, Any]], None]
+    remove: Callable[[Act, Row, Mapping[str, str]], None]
     place: Callable[[Connection, Values], Place]
     parent: Parent | None = None
     one_parent: bool = True
@@ -69,15 +70,16 @@ class Child(Struct, frozen=True, kw_only=True):
     missing_object: str = ""
 
 
-def find(connection: Connection, table: Table, id: str | None) -> RowMapping | None:
+def find(connection: Connection, table: Table, id: str | None) -> Row | None:
     """The row, None if there is none; deleted load balancers are none."""
     statement = select(table).where(table.c.id == id)
     if table is tables.load_balancers:
         statement = statement.where(table.c.deleted_at.is_(None))
-    return connection.execute(statement).mappings().one_or_none()
+    row = connection.execute(statement).mappings().one_or_none()
+    return None if row is None else dict(row)
 
 
-def found(connection: Connection, table: Table, id: str | None, *, title: str) -> RowMapping:
+def found(connection: Connection, table: Table, id: str | None, *, title: str) -> Row:
     """The row. Raise `NotFound`."""
     row = find(connection, table, id)
     if row is None:
@@ -85,7 +87,7 @@ def found(connection: Connection, table: Table, id: str | None, *, title: str) -
     return row
 
 
-def place_of(row: RowMapping) -> Place:
+def place_of(row: Row) -> Place:
     return Place(row.get("load_balancer_id") or row["id"], row["project_id"])
 
 
@@ -194,7 +196,7 @@ class Item:
             raise NotFound(self.kind.title, row["id"])
         return place_of(row)
 
-    def _under_lock(self, act: Act, id: str) -> RowMapping:
+    def _under_lock(self, act: Act, id: str) -> Row:
         if self.kind.table is not tables.load_balancers:
             return act.reload(self.kind.table, id, title=self.kind.title)
         if act.load_balancer["deleted_at"] is not None:
@@ -229,8 +231,9 @@ def add(act: Act, kind: Kind, values: Values, **more: Any) -> str:
 def add_all(act: Act, kind: Kind, objects: Sequence[Values], more: Sequence[Values]) -> list[str]:
     """Write new objects of one kind, in two statements whatever their number; their ids."""
     ids = [str(uuid4()) for _ in objects]
+    owner = {"load_balancer_id": act.lb_id, "project_id": act.project_id}
     rows = [
-        {**columns_of(kind.fields, values), "id": id, "load_balancer_id": act.lb_id, "project_id": act.project_id, **own}
+        {**columns_of(kind.fields, values), **owner, "id": id, **own}
         for id, values, own in zip(ids, objects, more, strict=True)
     ]
     wishes.add_rows(act.connection, kind.table, rows, version=act.version())

@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, Table, literal_column
+from sqlalchemy import ColumnElement, Connection, Table
 
 from statera.api.fields import Field
-from statera.store import lists, status, tables
-from statera.store.lists import Row, View
+from statera.store import lists, status
+from statera.store.lists import Relation, Row, View
 
 VERSIONED: Mapping[str, Callable[[Table], ColumnElement[Any]]] = {
     "provisioning_status": status.provisioning_status,
@@ -53,7 +53,9 @@ class Kind(Struct, frozen=True, kw_only=True, dict=True):
         }
         return View(
             table=self.table, columns=columns, keys=keys | named, key=self.key, order=self.order,
-            relations={field.name: field.source for field in self.fields if field.shown and _is_relation(field)},
+            relations={
+                field.name: relation for field in self.fields if field.shown and (relation := _relation(field))
+            },
             where=self.where, joined=self.joined, tagged=any(field.name == "tags" for field in self.fields),
         )
 
@@ -84,18 +86,19 @@ class Kind(Struct, frozen=True, kw_only=True, dict=True):
         return [self.answer(row) for row in lists.read_all(connection, self.view, *where)]
 
 
-def _is_relation(field: Field) -> bool:
-    return callable(field.source) and not isinstance(field.source, ColumnElement)
+def _relation(field: Field) -> Relation | None:
+    source = field.source
+    return None if source is None or isinstance(source, (str, ColumnElement)) else source
 
 
 def _expression(table: Table, field: Field) -> ColumnElement[Any] | None:
-    if _is_relation(field):
-        return None
-    if isinstance(field.source, ColumnElement):
-        return field.source
-    if field.source == "" and field.name in VERSIONED and "wanted_version" in table.c:
+    """What is selected for the field; None for relations, which are read apart."""
+    source = field.source
+    if isinstance(source, ColumnElement):
+        return source
+    if source == "" and field.name in VERSIONED and "wanted_version" in table.c:
         return VERSIONED[field.name](table)
-    return table.c[field.source or field.name] if field.source is not None else literal_column("NULL")
+    return table.c[source or field.name] if isinstance(source, str) else None
 
 
 def select_fields(row: Row, wanted: Sequence[str] | None) -> Row:
@@ -104,5 +107,3 @@ def select_fields(row: Row, wanted: Sequence[str] | None) -> Row:
         return row
     return {name: row[name] for name in row if name in wanted and name != "tenant_id"}
 
-
-PROJECT = tables.load_balancers.c.project_id

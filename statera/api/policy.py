@@ -68,10 +68,9 @@ API: dict[str, dict[str, str]] = {
 def rules() -> Iterator[policy.RuleDefault]:
     """Everything that policy.yaml may override."""
     for name, (check, legacy) in BASE.items():
-        deprecated = legacy and policy.DeprecatedRule(
+        yield policy.RuleDefault(name, check, deprecated_rule=None if legacy is None else policy.DeprecatedRule(
             name, legacy, deprecated_reason="Use the reader, member and admin roles.", deprecated_since="Wallaby"
-        )
-        yield policy.RuleDefault(name, check, deprecated_rule=deprecated)
+        ))
     for resource, actions in API.items():
         for action, check in actions.items():
             yield policy.RuleDefault(f"os_load-balancer_api:{resource}:{action}", f"rule:load-balancer:{check}")

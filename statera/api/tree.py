@@ -128,7 +128,7 @@ def _listener(
     earlier: Sequence[Object],
 ) -> Object:
     values = with_defaults(LISTENER, sent, act.settings)
-    rules.check((rules.LISTENER_CHOICES, rules.LISTENER_PORT), listeners.case_of(act, values, values))
+    rules.check(rules.LISTENER_NULLS, listeners.case_of(act, values, values))
     default = values["default_pool"]
     if default or values["default_pool_id"] or values["l7policies"]:
         rules.childless(values["protocol"])

@@ -91,7 +91,7 @@ class Enum(Struct, frozen=True):
     values: tuple[object, ...]
 
     def parse(self, value: Any, at: At) -> Any:
-        if isinstance(value, bool) or isinstance(value, (list, dict)) or value not in self.values:
+        if isinstance(value, (bool, list, dict)) or value not in self.values:
             raise at.bad(value, f"Value should be one of: {', '.join(map(str, self.values))}")
         return self.values[self.values.index(value)]
 

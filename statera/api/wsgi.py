@@ -30,11 +30,13 @@ class Lazy:
     """An application that reads its configuration when it is first asked, in the process that serves."""
 
     def __init__(self) -> None:
-        self._lock, self._app = threading.Lock(), None
+        self._lock = threading.Lock()
+        self._app: app.Wsgi | None = None
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         with self._lock:
-            self._app = self._app or load(*start.configure("octavia-api", arguments(os.environ.get(CONFIG))))
+            if self._app is None:
+                self._app = load(*start.configure("octavia-api", arguments(os.environ.get(CONFIG))))
         return self._app(environ, start_response)
 
 

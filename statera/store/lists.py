@@ -16,6 +16,7 @@ from sqlalchemy import (
     Float,
     Integer,
     Select,
+    String,
     Table,
     and_,
     case,
@@ -190,17 +191,20 @@ def _further(expression: ColumnElement[Any], value: Any, *, down: bool) -> Colum
 TRUE_WORDS = frozenset({"true", "1", "t", "yes", "y", "on"})
 
 
+PARSERS: Sequence[tuple[type, Callable[[str], Any]]] = (
+    (Boolean, lambda text: text.lower() in TRUE_WORDS), (Integer, int), (Float, float),
+    (DateTime, datetime.fromisoformat), (String, str),
+)
+
+
 def _equals(expression: ColumnElement[Any], value: str) -> ColumnElement[bool]:
     """Equality with a value given as text; one of another type matches nothing."""
-    if isinstance(expression.type, Boolean):
-        return expression.is_(value.lower() in TRUE_WORDS)
-    for kind, parse in ((Integer, int), (Float, float), (DateTime, datetime.fromisoformat)):
-        if isinstance(expression.type, kind):
-            try:
-                return expression == parse(value)
-            except ValueError:
-                return false()
-    return expression == value
+    parse = next(parse for kind, parse in PARSERS if isinstance(expression.type, kind))
+    try:
+        equal: ColumnElement[bool] = expression == parse(value)
+    except ValueError:
+        return false()
+    return equal
 
 
 def _tag_conditions(table: Table, wanted: TagFilter) -> list[ColumnElement[bool]]:

@@ -7,7 +7,7 @@ Plain functions on the connection of one write transaction; nothing remains when
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from statera.store import events, status, tables, wake
 from statera.store.clock import now_ms
@@ -16,14 +16,15 @@ from statera.store.lists import listeners_of_pools
 lb = tables.load_balancers.c
 
 
-def hold(connection: Connection, load_balancer_id: str) -> RowMapping | None:
+def hold(connection: Connection, load_balancer_id: str) -> dict[str, Any] | None:
     """Lock the load balancer until the end of the transaction; its row with `provisioning_status`.
 
     Deleted ones are given back too, as long as their row is kept.
     """
     shown = status.provisioning_status(tables.load_balancers).label("provisioning_status")
     statement = select(tables.load_balancers, shown).where(lb.id == load_balancer_id).with_for_update()
-    return connection.execute(statement).mappings().one_or_none()
+    row = connection.execute(statement).mappings().one_or_none()
+    return None if row is None else dict(row)
 
 
 def touch(connection: Connection, load_balancer_id: str, *, infra: bool = False) -> int:
@@ -39,13 +40,26 @@ def touch(connection: Connection, load_balancer_id: str, *, infra: bool = False)
     values.append((lb.version, new))
     connection.execute(update(tables.load_balancers).where(lb.id == load_balancer_id).ordered_values(*values))
     wake.announce(connection)
-    return connection.execute(select(lb.version).where(lb.id == load_balancer_id)).scalar_one()
+    version: int = connection.execute(select(lb.version).where(lb.id == load_balancer_id)).scalar_one()
+    return version
 
 
 def change_load_balancer(connection: Connection, load_balancer_id: str, **values: Any) -> None:
     """Set columns of the load balancer itself."""
     if values:
         connection.execute(update(tables.load_balancers).where(lb.id == load_balancer_id).values(**values))
+
+
+def nudge(connection: Connection, load_balancer_id: str) -> None:
+    """Let a controller look at the load balancer now, without any change."""
+    connection.execute(update(tables.load_balancers).where(lb.id == load_balancer_id).values(due_ms=now_ms()))
+    wake.announce(connection)
+
+
+def replace_amphora(connection: Connection, amphora_id: str) -> None:
+    """Wish that another amphora takes this one's place."""
+    amphora = tables.amphorae
+    connection.execute(update(amphora).where(amphora.c.id == amphora_id).values(replace=True))
 
 
 def add_load_balancer(connection: Connection, values: Mapping[str, Any]) -> None:
@@ -136,3 +150,12 @@ def quota_use(connection: Connection, project_id: str, kind: str) -> int:
         statement = statement.where(lb.deleted_at.is_(None))
     return connection.execute(statement).scalar_one()
 
+
+def set_quota(connection: Connection, project_id: str, limits: Mapping[str, int | None]) -> None:
+    """Set limits of a project, None back to the default; makes its row when there is none."""
+    quota = tables.quotas
+    here = quota.c.project_id == project_id
+    if connection.execute(select(quota.c.project_id).where(here)).first() is None:
+        connection.execute(insert(quota).values(project_id=project_id))
+    if limits:
+        connection.execute(update(quota).where(here).values(**limits))

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 
 from statera.api import capabilities, rules
 from statera.api.acts import Act
@@ -15,7 +15,7 @@ from statera.api.resources import pools
 from statera.api.types import Bool, Enum, Int, Text, UrlPath, Uuid
 from statera.errors import Conflict
 from statera.store import tables, wishes
-from statera.store.lists import tags_of
+from statera.store.lists import Row, tags_of
 
 CODES = r"^(\d{3}(\s*,\s*\d{3})*)$|^(\d{3}-\d{3})$"
 HOST_NAME = r"^(?=.{1,253}\.?$)(?:(?!-|[^.]+_)[A-Za-z0-9-_]{1,63}(?<!-)(?:\.|$))+$"
@@ -85,7 +85,7 @@ def case_of(act: Act, sent: Values, after: Values, pool_protocol: str) -> rules.
     return rules.Case(sent, {**after, "pool_protocol": pool_protocol}, act.settings.api_settings)
 
 
-def change(act: Act, row: RowMapping, sent: dict[str, Any]) -> None:
+def change(act: Act, row: Row, sent: dict[str, Any]) -> None:
     changes = resolved(KIND, sent, act)
     pool = act.reload(tables.pools, row["pool_id"], title="Pool")
     rules.check(rules.MONITOR_PUT, case_of(act, sent, {**row, **changes}, pool["protocol"]))
@@ -95,7 +95,7 @@ def change(act: Act, row: RowMapping, sent: dict[str, Any]) -> None:
     pools.touch(act, pool["id"])
 
 
-def remove(act: Act, row: RowMapping, _query: Mapping[str, str]) -> None:
+def remove(act: Act, row: Row, _query: Mapping[str, str]) -> None:
     require_states(act, row["pool_id"])
     wishes.remove_rows(act.connection, tables.health_monitors, [row["id"]], version=act.version())
     pools.touch(act, row["pool_id"])

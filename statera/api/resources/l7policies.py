@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, select
 
 from statera.api import capabilities, rules
 from statera.api.acts import Act
@@ -15,7 +15,7 @@ from statera.api.rules import l7
 from statera.api.types import Bool, Enum, Int, Text, Url, Uuid
 from statera.errors import NotFound
 from statera.store import tables, wishes
-from statera.store.lists import children, shown_position, tags_of
+from statera.store.lists import Row, children, shown_position, tags_of
 
 FIELDS = (
     Field(name="id"),
@@ -100,7 +100,7 @@ def _require_own(act: Act, policy: Values) -> None:
             raise NotFound("Pool", pool_id)
 
 
-def change(act: Act, row: RowMapping, sent: dict[str, Any]) -> None:
+def change(act: Act, row: Row, sent: dict[str, Any]) -> None:
     changes = l7.redirect(resolved(KIND, sent, act), fresh=False)
     if changes.get("redirect_pool_id"):
         listener = act.reload(tables.listeners, row["listener_id"], title="Listener")
@@ -113,7 +113,7 @@ def change(act: Act, row: RowMapping, sent: dict[str, Any]) -> None:
     touch_listener(act, row["listener_id"])
 
 
-def remove(act: Act, row: RowMapping, _query: Mapping[str, str]) -> None:
+def remove(act: Act, row: Row, _query: Mapping[str, str]) -> None:
     act.require_lb()
     wishes.remove_rows(act.connection, tables.l7policies, [row["id"]], version=act.version())
     touch_listener(act, row["listener_id"])

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, func, select
 
 from statera.api.acts import Act
 from statera.api.fields import REQUIRED, Field, tags
@@ -15,7 +15,7 @@ from statera.api.rules import l7
 from statera.api.types import Bool, Enum, Text
 from statera.errors import Conflict
 from statera.store import tables, wishes
-from statera.store.lists import tags_of
+from statera.store.lists import Row, tags_of
 
 ONE_LINE = r"^[^\r\n]*$"
 
@@ -60,7 +60,7 @@ def create(act: Act, values: dict[str, Any]) -> str:
     return id
 
 
-def change(act: Act, row: RowMapping, sent: dict[str, Any]) -> None:
+def change(act: Act, row: Row, sent: dict[str, Any]) -> None:
     changes = resolved(KIND, sent, act)
     after = {**row, **changes}
     if after["type"] in l7.KEYLESS:
@@ -71,7 +71,7 @@ def change(act: Act, row: RowMapping, sent: dict[str, Any]) -> None:
     touch_policy(act, row["l7policy_id"])
 
 
-def remove(act: Act, row: RowMapping, _query: Mapping[str, str]) -> None:
+def remove(act: Act, row: Row, _query: Mapping[str, str]) -> None:
     require_states(act, row["l7policy_id"])
     wishes.remove_rows(act.connection, tables.l7rules, [row["id"]], version=act.version())
     touch_policy(act, row["l7policy_id"])

@@ -4,7 +4,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 
 from statera.api import capabilities, rules
 from statera.api.acts import Act
@@ -15,7 +15,7 @@ from statera.api.types import Alpn, Bool, Cidr, Enum, Int, ListOf, MapOf, Text, 
 from statera.config import Settings
 from statera.errors import Conflict, NotFound
 from statera.store import wishes
-from statera.store.lists import children, tags_of
+from statera.store.lists import Row, children, tags_of
 from statera.store.tables import l7policies, listeners, load_balancers, pools
 
 OWASP_SUITE_B = (
@@ -100,12 +100,12 @@ def place(connection: Connection, values: Values) -> Place:
     ).mappings().one_or_none()
     if row is None:
         raise NotFound("Load Balancer", values["loadbalancer_id"])
-    return place_of(row)
+    return place_of(dict(row))
 
 
 def create(act: Act, values: dict[str, Any]) -> str:
     case = case_of(act, values, values)
-    rules.check((rules.LISTENER_CHOICES, rules.LISTENER_PORT), case)
+    rules.check(rules.LISTENER_NULLS, case)
     act.quota("listener")
     if values["default_pool_id"]:
         rules.childless(values["protocol"])
@@ -157,9 +157,9 @@ def with_tls_defaults(values: dict[str, Any], settings: Settings) -> dict[str, A
     return values | {name: default(settings) for name, default in TLS_DEFAULTS.items() if values[name] is None}
 
 
-def change(act: Act, row: RowMapping, sent: dict[str, Any]) -> None:
+def change(act: Act, row: Row, sent: dict[str, Any]) -> None:
     changes = resolved(KIND, sent, act)
-    kept = {name: value for name, value in changes.items() if sent[name] is not None or name not in (rules.CA, rules.CRL)}
+    kept = {name: value for name, value in changes.items() if value is not None or name not in (rules.CA, rules.CRL)}
     rules.check(rules.LISTENER_PUT, case_of(act, sent, {**row, **kept}))
     if changes.get("default_pool_id"):
         rules.childless(row["protocol"])
@@ -175,7 +175,12 @@ def change(act: Act, row: RowMapping, sent: dict[str, Any]) -> None:
     alter(act, KIND, row["id"], changes)
 
 
-def remove(act: Act, row: RowMapping, _query: Mapping[str, str]) -> None:
+def attach(act: Act, listener_id: str, pool_id: str) -> None:
+    """Make the pool the listener's default."""
+    wishes.change_rows(act.connection, listeners, [listener_id], version=act.version(), default_pool_id=pool_id)
+
+
+def remove(act: Act, row: Row, _query: Mapping[str, str]) -> None:
     act.require_lb()
     wishes.remove_rows(act.connection, listeners, [row["id"]], version=act.version())
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import falcon
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 
 from statera.api import choice, tree, vip
 from statera.api.acts import Act, Service
@@ -22,7 +22,7 @@ from statera.errors import Invalid
 from statera.model.fleet import ROLES
 from statera.model.status import Provisioning
 from statera.store import tables, wishes
-from statera.store.lists import children, tags_of
+from statera.store.lists import Row, children, tags_of
 
 ADDITIONAL_VIP = (
     Field(name="subnet_id", type=Uuid(), post=REQUIRED),
@@ -170,9 +170,9 @@ def look_outside(service: Service, identity: Identity, place: Place, sent: Value
     vip.require_groups(service.network, identity.caller, sent.get("vip_sg_ids") or ())
 
 
-def change(act: Act, row: RowMapping, sent: dict[str, Any]) -> None:
+def change(act: Act, row: Row, sent: dict[str, Any]) -> None:
     changes = resolved(KIND, sent, act)
-    _require_groups_fit(row["vip_vnic_type"], changes.get("vip_sg_ids", row["vip_sg_ids"]))
+    _require_groups_fit(row["vip_vnic_type"], {**row, **changes}["vip_sg_ids"])
     act.require_lb_state(Provisioning.ACTIVE)
     act.version(infra=bool(changes.keys() & {"admin_state_up", "vip_qos_policy_id", "vip_sg_ids"}))
     wishes.change_load_balancer(act.connection, act.lb_id, **columns_of(FIELDS, changes))
@@ -180,7 +180,7 @@ def change(act: Act, row: RowMapping, sent: dict[str, Any]) -> None:
         wishes.set_tags(act.connection, act.lb_id, changes["tags"])
 
 
-def remove(act: Act, row: RowMapping, query: Mapping[str, str]) -> None:
+def remove(act: Act, row: Row, query: Mapping[str, str]) -> None:
     has_children = any(act.rows(table) for table in (tables.listeners, tables.pools))
     if has_children and not is_true(query.get("cascade", "")):
         raise Invalid(f"Cannot delete Load Balancer {row['id']} - it has children")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Members of a pool, one by one and in batches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import falcon
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, select
 
 from statera.api import capabilities, requests, rules
 from statera.api.acts import Act, Service
@@ -30,7 +30,7 @@ from statera.api.resources.healthmonitors import require_states
 from statera.api.types import Bool, Int, Ip, Text, Uuid
 from statera.errors import BadRequest, Conflict, Invalid, InvalidSubresource
 from statera.store import tables, wishes
-from statera.store.lists import tags_of
+from statera.store.lists import Row, tags_of
 
 FIELDS = (
     Field(name="id"),
@@ -125,7 +125,7 @@ def first_status(act: Act, pool_id: str) -> str:
     return "OFFLINE" if monitored else "NO_MONITOR"
 
 
-def reaches_further(act: Act, members: list[Values]) -> bool:
+def reaches_further(act: Act, members: Sequence[Values]) -> bool:
     """Whether members are in subnets that the amphorae may not be plugged into yet."""
     wanted = {member["subnet_id"] for member in members} - {None, act.load_balancer["vip_subnet_id"]}
     if not wanted:
@@ -135,13 +135,13 @@ def reaches_further(act: Act, members: list[Values]) -> bool:
     return bool(wanted - set(act.connection.execute(known).scalars()))
 
 
-def change(act: Act, row: RowMapping, sent: dict[str, Any]) -> None:
+def change(act: Act, row: Row, sent: dict[str, Any]) -> None:
     require_states(act, row["pool_id"])
     alter(act, KIND, row["id"], resolved(KIND, sent, act))
     pools.touch(act, row["pool_id"])
 
 
-def remove(act: Act, row: RowMapping, _query: Mapping[str, str]) -> None:
+def remove(act: Act, row: Row, _query: Mapping[str, str]) -> None:
     require_states(act, row["pool_id"])
     version = act.version(infra=row["subnet_id"] not in (None, act.load_balancer["vip_subnet_id"]))
     wishes.remove_rows(act.connection, tables.members, [row["id"]], version=version)
@@ -188,10 +188,10 @@ def look_at_new(service: Service, identity: Identity, new: list[dict[str, Any]])
         require_subnet(service, identity, subnet_id)
 
 
-def _stored(connection: Connection, pool_id: str) -> dict[tuple[str, int], RowMapping]:
+def _stored(connection: Connection, pool_id: str) -> dict[tuple[str, int], Row]:
     member = tables.members
     rows = connection.execute(select(member).where(member.c.pool_id == pool_id, ~member.c.deleting)).mappings()
-    return {identity_of(row): row for row in rows}
+    return {(row["address"], row["protocol_port"]): dict(row) for row in rows}
 
 
 def replace(act: Act, pool_id: str, wanted: list[dict[str, Any]], *, additive: bool) -> None:
@@ -208,9 +208,11 @@ def replace(act: Act, pool_id: str, wanted: list[dict[str, Any]], *, additive: b
     if not new and not same and not gone:
         return
     outside = any(row["subnet_id"] not in (None, act.load_balancer["vip_subnet_id"]) for row in gone)
-    version = act.version(infra=outside or reaches_further(act, [*new, *(each for _, each in same if "subnet_id" in each)]))
+    placed = [*new, *(each for _, each in same if "subnet_id" in each)]
+    version = act.version(infra=outside or reaches_further(act, placed))
     status = first_status(act, pool_id)
-    add_all(act, KIND, new, [{"pool_id": pool_id, "vnic_type": each, "reported_status": status} for each in vnic_types])
+    more = [{"pool_id": pool_id, "vnic_type": each, "reported_status": status} for each in vnic_types]
+    add_all(act, KIND, new, more)
     for row, each in same:
         alter(act, KIND, row["id"], reset(act, each))
     wishes.remove_rows(act.connection, tables.members, [row["id"] for row in gone], version=version)

@@ -4,7 +4,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 
 from statera.api import capabilities, rules
 from statera.api.acts import Act
@@ -16,7 +16,7 @@ from statera.api.types import Alpn, Bool, Enum, Int, Ip, ListOf, Nested, Text, U
 from statera.config import Settings
 from statera.errors import Conflict, Invalid
 from statera.store import tables, wishes
-from statera.store.lists import children, healthmonitor_id, pool_listeners, tags_of
+from statera.store.lists import Row, children, healthmonitor_id, pool_listeners, tags_of
 
 PERSISTENCE_PARTS = (
     Field(name="type", type=Enum(("SOURCE_IP", "HTTP_COOKIE", "APP_COOKIE"))),
@@ -85,7 +85,7 @@ def place(connection: Connection, values: Values) -> Place:
 
 def create(act: Act, values: dict[str, Any]) -> str:
     listener = _listener(act, values)
-    rules.check(rules.PERSISTENCE_POST, rules.Case(values, values))
+    rules.check(rules.PERSISTENCE_POST, rules.Case(values, values, act.settings.api_settings))
     act.quota("pool")
     if listener and listener["default_pool_id"]:
         raise Conflict("This listener already has a default pool")
@@ -94,11 +94,11 @@ def create(act: Act, values: dict[str, Any]) -> str:
     capabilities.require(act.load_balancer["provider"], "pool", pool)
     id = add(act, KIND, pool)
     if listener:
-        wishes.change_rows(act.connection, tables.listeners, [listener["id"]], version=act.version(), default_pool_id=id)
+        listeners.attach(act, listener["id"], id)
     return id
 
 
-def _listener(act: Act, values: Values) -> RowMapping | None:
+def _listener(act: Act, values: Values) -> Row | None:
     """The listener that gets the pool; its protocol only counts where it alone says which load balancer."""
     if not values["listener_id"]:
         return None
@@ -117,7 +117,7 @@ def judged(act: Act, values: dict[str, Any]) -> dict[str, Any]:
     return values | {name: default(act.settings) for name, default in TLS_DEFAULTS.items() if values[name] is None}
 
 
-def change(act: Act, row: RowMapping, sent: dict[str, Any]) -> None:
+def change(act: Act, row: Row, sent: dict[str, Any]) -> None:
     changes = resolved(KIND, sent, act)
     if changes.get("session_persistence"):
         stored = row["session_persistence"] or {}
@@ -133,7 +133,7 @@ def change(act: Act, row: RowMapping, sent: dict[str, Any]) -> None:
     touch_users(act, row["id"])
 
 
-def remove(act: Act, row: RowMapping, _query: Mapping[str, str]) -> None:
+def remove(act: Act, row: Row, _query: Mapping[str, str]) -> None:
     users = act.rows(tables.l7policies, tables.l7policies.c.redirect_pool_id == row["id"])
     if users:
         raise Conflict(f"Pool {row['id']} is in use by L7 policy {users[0]['id']}")

@@ -8,14 +8,30 @@ database or the network knows are put into the case by the caller.
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
-from statera.config import ApiSettings
 from statera.errors import ApiError, BadRequest, DisabledOption, Invalid, InvalidOption
 
 Values = Mapping[str, Any]
+
+
+class Options(Protocol):
+    """The settings that rules ask for."""
+
+    @property
+    def allow_tls_terminated_listeners(self) -> bool: ...
+    @property
+    def allow_prometheus_listeners(self) -> bool: ...
+    @property
+    def allow_ping_health_monitors(self) -> bool: ...
+    @property
+    def tls_cipher_prohibit_list(self) -> str: ...
+    @property
+    def minimum_tls_version(self) -> str: ...
+    @property
+    def udp_connect_min_interval_health_monitor(self) -> int: ...
 
 
 class Case(Struct, frozen=True):
@@ -26,7 +42,7 @@ class Case(Struct, frozen=True):
 
     sent: Values
     after: Values
-    settings: ApiSettings = ApiSettings()
+    settings: Options
     vips: tuple[str, ...] = ()
     vip_sg_ids: tuple[str, ...] = ()
 
@@ -110,11 +126,12 @@ def good_ciphers(case: Case) -> ApiError | None:
     if not ciphers:
         return None
     if not CIPHER_TEXT.match(ciphers):
-        return Invalid("Invalid characters in cipher string. Only alphanumeric, -, +, !, :, @, =, _, and . are allowed.")
+        return Invalid("Invalid characters in cipher string. Only alphanumeric, -, +, !, :, @, =, _, and . are "
+                       "allowed.")
     prohibited = set(ciphers.split(":")) & set(case.settings.tls_cipher_prohibit_list.split(":")) - {""}
-    if prohibited:
-        return Invalid(f"The following ciphers have been prohibited by an administrator: {', '.join(sorted(prohibited))}")
-    return None
+    if not prohibited:
+        return None
+    return Invalid(f"The following ciphers have been prohibited by an administrator: {', '.join(sorted(prohibited))}")
 
 
 def good_tls_versions(case: Case) -> ApiError | None:
@@ -154,7 +171,8 @@ def when(applies: Callable[[Case], object], *rules: Rule) -> Rule:
 
 CERTIFICATES = ("default_tls_container_ref", "sni_container_refs")
 CA, CRL = "client_ca_tls_container_ref", "client_crl_container_ref"
-PLAIN_HEADERS = ("X-Forwarded-For", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-IP", "X-Client-IP", "X-Real-IP")
+PLAIN_HEADERS = ("X-Forwarded-For", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-IP", "X-Client-IP",
+                 "X-Real-IP")
 SSL_HEADERS = ("X-SSL-Client-Verify", "X-SSL-Client-Has-Cert", "X-SSL-Client-DN", "X-SSL-Client-CN", "X-SSL-Issuer",
                "X-SSL-Client-SHA1", "X-SSL-Client-Not-Before", "X-SSL-Client-Not-After")
 
@@ -222,9 +240,10 @@ HSTS_ONLY_WITH_TLS = rule(
     lambda case: case.sent.get("hsts_max_age") is not None and case.protocol != "TERMINATED_HTTPS",
     "The HSTS feature can only be used for listeners using the TERMINATED_HTTPS protocol.")
 
-LISTENER_CHOICES = rule(lambda case: case.after["protocol"] is None, "None is not a valid option for protocol", BadRequest)
-LISTENER_PORT = rule(lambda case: case.after["protocol_port"] is None,
-                     "{protocol} is not a valid option for protocol", BadRequest)
+LISTENER_NULLS: tuple[Rule, ...] = (
+    rule(lambda case: case.after["protocol"] is None, "None is not a valid option for protocol", BadRequest),
+    rule(lambda case: case.after["protocol_port"] is None, "{protocol} is not a valid option for protocol", BadRequest),
+)
 
 LISTENER_POST: tuple[Rule, ...] = (
     good_headers(lambda headers: headers.keys()),
@@ -276,7 +295,7 @@ COOKIE_NAME_BAD = re.compile(r"[\x00-\x20\x22\x28\x29\x2c\x2f\x3a-\x40\x5b-\x5d\
 def _persistence(broken: Callable[[str, Values], object], text: str) -> Rule:
     """A rule about session persistence; *broken* gets the pool's protocol and the object."""
     def judge(case: Case) -> ApiError | None:
-        wanted = case.after.get("session_persistence")
+        wanted: Values = case.after.get("session_persistence") or {}
         if not case.sent.get("session_persistence") or not broken(case.protocol, wanted):
             return None
         return Invalid(text.format(**wanted))
@@ -369,8 +388,8 @@ def _no_null(field: str) -> Rule:
     return rule(lambda case: case.after[field] is None, f"None is not a valid option for {field}", BadRequest)
 
 
-def _http_only(field: str, broken: Callable[[Case], object]) -> Rule:
-    return rule(lambda case: case.after["type"] not in HTTP_TYPES and broken(case),
+def _http_only(field: str, broken: Callable[[Case, str], object]) -> Rule:
+    return rule(lambda case: case.after["type"] not in HTTP_TYPES and broken(case, field),
                 f"{field} is not a valid option for health monitors of type {{type}}", BadRequest)
 
 
@@ -395,11 +414,11 @@ MONITOR_TYPE: tuple[Rule, ...] = (
 )
 MONITOR_POST: tuple[Rule, ...] = (
     _no_null("type"), *NO_NULLS,
-    *(_http_only(field, lambda case, field=field: case.names(field)) for field in HTTP_FIELDS),  # type: ignore[misc]
+    *(_http_only(field, lambda case, name: case.names(name)) for field in HTTP_FIELDS),
     *DOMAIN,
 )
 MONITOR_PUT: tuple[Rule, ...] = (
-    *(_http_only(field, lambda case, field=field: field in case.sent) for field in HTTP_FIELDS),  # type: ignore[misc]
+    *(_http_only(field, lambda case, name: name in case.sent) for field in HTTP_FIELDS),
     *NO_NULLS,
     *DOMAIN,
     late_enough(lambda case: case.after["pool_protocol"] in PACKETS),

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from scene import BIN, PORT, Cloud, Failed, Load, Server, fetch, footprint, run, wait_for
+from scene import BIN, PORT, Cloud, Failed, Load, Server, fetch, footprint, links_of, run, wait_for
 
 SUBNET = "198.18.7.0/24"  # 198.18.0.0/15 is set aside for tests, RFC 2544
 POOL = "start=198.18.7.10,end=198.18.7.99"
@@ -30,7 +30,8 @@ class Story:
         self.state, self.binds, self.cloud = state, binds, Cloud(state)
         self.servers = {name: Server(name, address, state / "demo") for name, address in ADDRESSES.items()}
         self.began = time.monotonic()
-        self.vip = self.lb = self.pool = self.subnet = ""
+        self.vip = self.lb = self.pool = self.subnet = self.bridge = ""
+        self.made: list[str] = []
 
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - self.began:8.2f} s  {text}", flush=True)
@@ -58,11 +59,11 @@ class Story:
         network = self.openstack("network", "create", "demo")
         subnet = self.openstack("subnet", "create", "demo", "--network", "demo", "--subnet-range", SUBNET,
                                 "--allocation-pool", POOL)
-        self.subnet, bridge = subnet["id"], network["provider:physical_network"]
-        wait_for(f"bridge {bridge}", Path(f"/sys/class/net/{bridge}/bridge").exists)
+        self.subnet, self.bridge = subnet["id"], network["provider:physical_network"]
+        wait_for(f"bridge {self.bridge}", Path(f"/sys/class/net/{self.bridge}/bridge").exists)
         with self.told("web servers a (Python's http.server) and b (granian) answer in namespaces of their own"):
             for name, server in self.servers.items():
-                server.plug(bridge, ip_network(SUBNET).prefixlen)
+                server.plug(self.bridge, ip_network(SUBNET).prefixlen)
                 server.start(KINDS[name])
 
     def make_load_balancer(self) -> None:
@@ -95,14 +96,16 @@ class Story:
 
     def lose_a_server(self) -> None:
         with Load(self.vip) as load:
+            killed = time.monotonic()
             self.servers["a"].stop()
             seconds = wait_for("member a in ERROR", lambda: self.member("a") == "ERROR")
             since = time.monotonic()
             wait_for("more requests", lambda: len(load.samples) and load.samples[-1].at > since + 0.5)
         late = Counter(sample.body for sample in load.samples if sample.at > since)
         self.expect("only b answers once a is out", set(late) == {"b (granian)"})
-        self.say(f"server a killed under load: in ERROR after {seconds:.2f} s, then only b answers; "
-                 f"{len(load.failed)} of {len(load.samples)} requests failed")
+        window = max((sample.at - killed for sample in load.failed), default=0.0)
+        self.say(f"server a killed under load: in ERROR after {seconds:.2f} s, then only b answers; {len(load.failed)} "
+                 f"of {len(load.samples)} requests failed, all sent within {1000 * window:.0f} ms of the kill")
 
     def add_members_under_load(self) -> None:
         with Load(self.vip) as load:
@@ -131,6 +134,9 @@ class Story:
         wait_for(f"member {name} is gone", lambda: name not in self.members(), 10)
 
     def clean_up(self) -> None:
+        amphorae = [folder.name for folder in (self.state / "amphorae").iterdir()]
+        spaces = [server.namespace for server in self.servers.values()]
+        self.made = [str(self.state), *links_of(self.bridge), *amphorae, *spaces]
         self.openstack("loadbalancer", "delete", "demo", "--cascade")
         with self.told("the load balancer is gone"):
             wait_for("the load balancer is gone", lambda: self.cloud.api(f"loadbalancers/{self.lb}") is None)
@@ -139,6 +145,11 @@ class Story:
         self.openstack("network", "delete", "demo")
         with self.told(f"$ statera down --purge --state {self.state}"):
             self.statera("down", "--purge")
+
+    def look_for_leftovers(self) -> None:
+        left = footprint(self.made)
+        self.expect(f"nothing is left behind ({', '.join(left)})", not left and not self.state.exists())
+        self.say("nothing is left: no namespace, no link, no process, no file")
 
     def remove_all(self) -> None:
         """Whatever an earlier or a failed story left."""
@@ -179,16 +190,13 @@ def main() -> int:
 def perform(story: Story, *, keep: bool) -> int:
     """Tell the story and clean up, whatever happens; 1 if it went wrong."""
     try:
-        before = footprint([str(story.state)])
         tell(story)
         if keep:
             story.servers["a"].start(KINDS["a"])
             print(how_to_use(story))
             return 0
         story.clean_up()
-        left = footprint([str(story.state)]) - before
-        story.expect(f"nothing is left behind ({', '.join(sorted(left))})", not left and not story.state.exists())
-        story.say("nothing is left: no namespace, no link, no process, no file")
+        story.look_for_leftovers()
     except (Failed, KeyboardInterrupt) as error:
         print(f"{logs(story.state)}\nscript/demo: {error or 'interrupted'}", file=sys.stderr)
         story.remove_all()

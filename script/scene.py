@@ -182,20 +182,36 @@ class Cloud:
             raise Failed(f"{method} {path}: {error.code} {error.read().decode()}") from error
 
 
-def footprint(words: Sequence[str]) -> set[str]:
-    """What is on this host: namespaces, links, processes that have one of *words* in their command line."""
-    links = {f"link {link['ifname']}" for link in json.loads(run("ip", "-json", "link"))}
-    spaces = {f"namespace {line.split()[0]}" for line in run("ip", "netns").splitlines() if line.strip()}
-    return links | spaces | {f"process {line}" for line in _processes(words)}
+def footprint(words: Sequence[str]) -> list[str]:
+    """What is on this host that has one of *words* in its name or command line."""
+    links = [f"link {link['ifname']}" for link in json.loads(run("ip", "-json", "link"))]
+    spaces = [f"namespace {line}" for line in run("ip", "netns").splitlines()]
+    there = links + spaces + _processes() + [str(path) for path in Path("/run/statera").glob("*")]
+    return [line for line in there if any(word in line for word in words)]
 
 
-def _processes(words: Sequence[str]) -> set[str]:
-    found = set()
+def links_of(bridge: str) -> list[str]:
+    """The bridge and what is plugged into it."""
+    return [bridge, *(link["ifname"] for link in json.loads(run("ip", "-json", "link", "show", "master", bridge)))]
+
+
+def _processes() -> list[str]:
+    """All but our own and those that started it."""
+    found, own = [], _line_of_descent(os.getpid())
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:
             continue
-        if path.parent.name != str(os.getpid()) and any(word in line for word in words):
-            found.add(f"{path.parent.name} {line}")
+        if int(path.parent.name) not in own:
+            found.append(f"process {path.parent.name} {line}")
+    return found
+
+
+def _line_of_descent(pid: int) -> set[int]:
+    """The process, its parent, and so on."""
+    found = set()
+    while pid:
+        found.add(pid)
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return found

@@ -2,8 +2,8 @@
 """`statera down`: stop the services and then the data plane; `--purge` forgets everything."""
 
 import os
+import select
 import signal
-import time
 from pathlib import Path
 
 import click
@@ -14,7 +14,6 @@ from statera.commands.home import Home
 from statera.errors import SetupError
 
 STOP_SECONDS = 60.0
-POLL_SECONDS = 0.05
 
 
 @click.command()
@@ -28,7 +27,7 @@ def down(state: Path, purge: bool) -> None:
     place = Home(state)
     home.read(place)
     if pid := home.holder(place):
-        stop(place, pid)
+        stop(pid)
         click.echo(f"services stopped (process {pid})")
     for line in teardown(place.state):
         click.echo(line)
@@ -37,11 +36,10 @@ def down(state: Path, purge: bool) -> None:
         click.echo(f"{place.state} removed")
 
 
-def stop(place: Home, pid: int) -> None:
+def stop(pid: int) -> None:
     """End the process that runs the services and wait until it is gone; raise `SetupError` if it stays."""
-    os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + STOP_SECONDS
-    while home.holder(place):
-        if time.monotonic() > until:
-            raise SetupError(f"process {pid} has not ended after {STOP_SECONDS:g} s; end it, then try again")
-        time.sleep(POLL_SECONDS)
+    with open(os.pidfd_open(pid), "rb") as process:
+        os.kill(pid, signal.SIGTERM)
+        ended, _, _ = select.select((process,), (), (), STOP_SECONDS)
+    if not ended:
+        raise SetupError(f"process {pid} has not ended after {STOP_SECONDS:g} s; end it, then try again")

@@ -9,6 +9,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, Table, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from statera.api import capabilities
 from statera.api.choice import flavor_of
 from statera.api.identity import Identity
 from statera.api.policy import Policy
@@ -38,6 +39,11 @@ class Service(Struct, frozen=True):
     @property
     def strict(self) -> bool:
         return self.settings.api_settings.strict_immutability
+
+    @property
+    def pretends(self) -> bool:
+        """Whether amphorae carry no traffic."""
+        return self.settings.controller_worker.compute_driver == "noop"
 
     @property
     def has_quotas(self) -> bool:
@@ -81,7 +87,7 @@ class Act:
     ) -> None:
         self.service, self.identity, self.connection = service, identity, connection
         self.load_balancer, self.doing = load_balancer, doing
-        self._version = version
+        self._version, self._is_new = version, version is not None
 
     @property
     def lb_id(self) -> str:
@@ -101,6 +107,11 @@ class Act:
 
     def quota(self, kind: str, *, more: int = 1) -> None:
         self.service.check_quota(self.connection, self.project_id, kind, more=more)
+
+    def require_served(self, kind: str, values: Mapping[str, Any]) -> None:
+        """The provider can serve such an object. Raise `ProviderUnsupported`."""
+        capabilities.require(
+            self.load_balancer["provider"], kind, values, pretends=self.service.pretends, in_tree=self._is_new)
 
     def require_lb(self) -> None:
         """A child may change: strictly, only while the load balancer is ACTIVE; else unless it is going."""

@@ -24,7 +24,13 @@ def outside(field: str, *served: str) -> Callable[[Values], object]:
     return lambda values: values[field] if values.get(field) not in (None, *served) else None
 
 
-AMPHORA = (
+REFUSED = (
+    Unsupported("l7policy", outside("protocol", "HTTP", "TERMINATED_HTTPS"),
+                "{} protocol listeners do not support L7 policies"),
+)
+"""What the amphora provider refuses by contract, but for objects that come with a whole tree."""
+
+UNSERVED = (
     Unsupported("listener", outside("protocol", "HTTP", "TCP", "HTTPS"), "listeners of protocol {}"),
     Unsupported("pool", outside("lb_algorithm", "ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP"),
                 "Amphora provider does not support {} algorithm."),
@@ -33,15 +39,17 @@ AMPHORA = (
     Unsupported("healthmonitor", outside("type", "HTTP", "TCP"), "health monitors of type {}"),
     Unsupported("l7policy", lambda _policy: "l7policies", "{}"),
 )
-"""What amphorae do not serve."""
+"""What amphorae do not serve; those that only pretend to run do not mind."""
 
 
 class Provider(Struct, frozen=True):
-    """*flavor* and *zone* describe what profiles may hold; *zone* None: no availability zones."""
+    """*flavor* and *zone* describe what profiles may hold (*picky*: nothing else); *zone* None: no zones at all."""
 
-    unsupported: tuple[Unsupported, ...] = ()
+    refused: tuple[Unsupported, ...] = ()
+    unserved: tuple[Unsupported, ...] = ()
     flavor: Mapping[str, str] = {}
     zone: Mapping[str, str] | None = {}
+    picky: bool = True
 
 
 FLAVOR = {
@@ -66,8 +74,8 @@ NOOP_ZONE = {
 }
 
 PROVIDERS: Mapping[str, Provider] = {
-    **dict.fromkeys(("amphora", "amphorav2", "octavia"), Provider(AMPHORA, FLAVOR, ZONE)),
-    **dict.fromkeys(("noop_driver", "noop_driver-alt"), Provider((), NOOP_FLAVOR, NOOP_ZONE)),
+    **dict.fromkeys(("amphora", "amphorav2", "octavia"), Provider(REFUSED, UNSERVED, FLAVOR, ZONE)),
+    **dict.fromkeys(("noop_driver", "noop_driver-alt"), Provider((), (), NOOP_FLAVOR, NOOP_ZONE, picky=False)),
 }
 
 
@@ -85,9 +93,14 @@ def enabled(name: str, names: Mapping[str, str]) -> Provider:
     return provider(name)
 
 
-def require(name: str, kind: str, values: Values) -> None:
-    """Raise `ProviderUnsupported` when the provider cannot serve such an object."""
-    for row in provider(name).unsupported:
+def require(name: str, kind: str, values: Values, *, pretends: bool, in_tree: bool) -> None:
+    """Raise `ProviderUnsupported` when the provider cannot serve such an object.
+
+    *pretends*: its amphorae carry no traffic. *in_tree*: the object comes with a whole load balancer.
+    """
+    serving = provider(name)
+    rows = (() if in_tree else serving.refused) + (() if pretends else serving.unserved)
+    for row in rows:
         value = row.value(values) if row.kind == kind else None
         if value is not None:
             raise ProviderUnsupported(name, row.text.format(value))
@@ -105,14 +118,16 @@ ZONE_VALUES: Mapping[str, Callable[[Any], bool]] = {
 
 def validate_flavor(name: str, provider: Provider, data: Values) -> None:
     """Raise `ProviderUnsupported` for flavor data that the provider does not know."""
-    _validate(name, provider.flavor, FLAVOR_VALUES, data)
+    if provider.picky:
+        _validate(name, provider.flavor, FLAVOR_VALUES, data)
 
 
 def validate_zone(name: str, provider: Provider, data: Values) -> None:
     """Raise `ProviderUnsupported` for zone data that the provider does not know."""
     if provider.zone is None:
         raise ProviderCannot(name, "This provider does not support availability zones.")
-    _validate(name, provider.zone, ZONE_VALUES, data)
+    if provider.picky:
+        _validate(name, provider.zone, ZONE_VALUES, data)
 
 
 def _validate(

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from statera.api import capabilities, rules
+from statera.api import rules
 from statera.api.acts import Act
 from statera.api.fields import OPTIONAL, Field, with_defaults
 from statera.api.handlers import add, add_all
@@ -98,7 +98,7 @@ def grow(act: Act, sent_pools: Sequence[Object], sent_listeners: Sequence[Object
 
 def _pool(act: Act, sent: Object) -> str:
     pool = pools.judged(act, with_defaults(POOL, sent, act.settings))
-    capabilities.require(act.load_balancer["provider"], "pool", pool)
+    act.require_served("pool", pool)
     id = add(act, pools.KIND, pool)
     if sent.get("healthmonitor"):
         _monitor(act, sent["healthmonitor"], id, pool["protocol"])
@@ -110,7 +110,7 @@ def _monitor(act: Act, sent: Object, pool_id: str, pool_protocol: str) -> None:
     values = with_defaults(MONITOR, sent, act.settings)
     rules.check(rules.MONITOR_TYPE, healthmonitors.case_of(act, values, values, pool_protocol))
     monitor = healthmonitors.judged(act, values, pool_protocol)
-    capabilities.require(act.load_balancer["provider"], "healthmonitor", monitor)
+    act.require_served("healthmonitor", monitor)
     add(act, healthmonitors.KIND, monitor, pool_id=pool_id)
 
 
@@ -138,7 +138,7 @@ def _listener(
     elif values["default_pool_id"]:
         listeners.match_pool(act, values["protocol"], values["default_pool_id"])
     listener = listeners.judged(act, values, earlier)
-    capabilities.require(act.load_balancer["provider"], "listener", listener)
+    act.require_served("listener", listener)
     id = add(act, listeners.KIND, listener)
     for policy in values["l7policies"]:
         _policy(act, policy, id, listener["protocol"], pool_ids)
@@ -154,7 +154,7 @@ def _policy(
     wanted = [with_defaults(RULE, each, act.settings) for each in values["rules"]]
     for each in wanted:
         l7.check_rule(each)
-    capabilities.require(act.load_balancer["provider"], "l7policy", {**policy, "protocol": protocol})
+    act.require_served("l7policy", {**policy, "protocol": protocol})
     id = l7policies.write(act, policy, listener_id)
     if len(wanted) > l7.MOST_RULES:
         raise Conflict(f"Too many rules on L7 policy {id}")

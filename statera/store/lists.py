@@ -183,7 +183,8 @@ def _further(expression: ColumnElement[Any], value: Any, *, down: bool) -> Colum
         return false() if down else expression.is_not(None)
     if down:
         return or_(expression < value, expression.is_(None)) if _nullable(expression) else expression < value
-    return expression > value
+    above: ColumnElement[bool] = expression > value
+    return above
 
 
 # Filters.

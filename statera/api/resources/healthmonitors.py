@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from statera.api import capabilities, rules
+from statera.api import rules
 from statera.api.acts import Act
 from statera.api.fields import DEFAULT, REQUIRED, Field, ids, tags, text
 from statera.api.handlers import Child, Place, Values, add, alter, found, place_of, resolved
@@ -67,7 +67,7 @@ def create(act: Act, values: dict[str, Any]) -> str:
     monitor = judged(act, values, pool["protocol"])
     if act.rows(tables.health_monitors, tables.health_monitors.c.pool_id == pool["id"]):
         raise Conflict("This pool already has a health monitor")
-    capabilities.require(act.load_balancer["provider"], "healthmonitor", monitor)
+    act.require_served("healthmonitor", monitor)
     id = add(act, KIND, monitor)
     pools.touch(act, pool["id"])
     return id

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from statera.api import capabilities, rules
+from statera.api import rules
 from statera.api.acts import Act
 from statera.api.fields import KEEP, REQUIRED, Field, tags, text
 from statera.api.handlers import Child, Place, Values, add, alter, found, place_of, resolved
@@ -58,7 +58,7 @@ def create(act: Act, values: dict[str, Any]) -> str:
     policy = l7.redirect(values, fresh=True)
     act.require_lb()
     _require_own(act, policy)
-    capabilities.require(act.load_balancer["provider"], "l7policy", {**policy, "protocol": listener["protocol"]})
+    act.require_served("l7policy", {**policy, "protocol": listener["protocol"]})
     return write(act, policy, listener["id"])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from statera.api import capabilities, rules
+from statera.api import rules
 from statera.api.acts import Act
 from statera.api.fields import DEFAULT, REQUIRED, Field, ids, tags, text
 from statera.api.handlers import Child, Place, Values, add, alter, found, place_of, resolved
@@ -113,7 +113,7 @@ def create(act: Act, values: dict[str, Any]) -> str:
     act.require_lb()
     taken = act.rows(listeners)
     row = judged(act, values, taken)
-    capabilities.require(act.load_balancer["provider"], "listener", row)
+    act.require_served("listener", row)
     return add(act, KIND, row)
 
 
@@ -171,7 +171,7 @@ def change(act: Act, row: Row, sent: dict[str, Any]) -> None:
     if "allowed_cidrs" in changes:
         changes["allowed_cidrs"] = _distinct(changes["allowed_cidrs"])
     act.require_lb()
-    capabilities.require(act.load_balancer["provider"], "listener", {**row, **changes})
+    act.require_served("listener", {**row, **changes})
     alter(act, KIND, row["id"], changes)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import falcon
 from sqlalchemy import Connection, select
 
-from statera.api import capabilities, requests, rules
+from statera.api import requests, rules
 from statera.api.acts import Act, Service
 from statera.api.fields import DEFAULT, REQUIRED, Field, posted, tags, text, with_defaults
 from statera.api.handlers import (
@@ -94,7 +94,7 @@ def create(act: Act, values: dict[str, Any]) -> str:
 
 def judged(act: Act, values: Values) -> str:
     """The member's vnic_type, if its load balancer's flavor allows it and the provider serves it."""
-    capabilities.require(act.load_balancer["provider"], "member", values)
+    act.require_served("member", values)
     if not values["request_sriov"]:
         return "normal"
     if not act.flavor().get("allow_member_sriov"):

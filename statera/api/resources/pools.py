@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from statera.api import capabilities, rules
+from statera.api import rules
 from statera.api.acts import Act
 from statera.api.fields import DEFAULT, REFUSE, REQUIRED, Field, ids, tags, text
 from statera.api.handlers import Child, Place, Values, add, alter, found, place_of, resolved
@@ -91,7 +91,7 @@ def create(act: Act, values: dict[str, Any]) -> str:
         raise Conflict("This listener already has a default pool")
     act.require_lb()
     pool = judged(act, values)
-    capabilities.require(act.load_balancer["provider"], "pool", pool)
+    act.require_served("pool", pool)
     id = add(act, KIND, pool)
     if listener:
         listeners.attach(act, listener["id"], id)
@@ -128,7 +128,7 @@ def change(act: Act, row: Row, sent: dict[str, Any]) -> None:
     changes |= {name: default(act.settings) for name, default in TLS_DEFAULTS.items()
                 if name != "alpn_protocols" and name in sent and sent[name] is None}
     act.require_lb()
-    capabilities.require(act.load_balancer["provider"], "pool", {**row, **changes})
+    act.require_served("pool", {**row, **changes})
     alter(act, KIND, row["id"], changes)
     touch_users(act, row["id"])
 

@@ -408,7 +408,7 @@ MONITOR_TYPE: tuple[Rule, ...] = (
          case.after["type"] not in ON_PACKETS,
          "The associated pool protocol is {pool_protocol}, so only a UDP-CONNECT/SCTP/TCP/HTTP health monitor is "
          "supported."),
-    late_enough(lambda case: case.after["type"] == "UDP-CONNECT"),
+    late_enough(lambda case: case.after["type"] == "UDP-CONNECT" and case.after["pool_protocol"] in PACKETS),
     rule(lambda case: case.after["pool_protocol"] not in PACKETS and case.after["type"] in ("UDP-CONNECT", "SCTP"),
          "The {type} type is only supported for pools of type UDP/SCTP."),
 )

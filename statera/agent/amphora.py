@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from typing import TypeVar
 
 import msgspec
+from pyroute2.netlink.exceptions import NetlinkError
 
 from statera.agent import namespace, probe, process, runtime
 from statera.agent.apply import How, Plan, awake
@@ -54,6 +55,7 @@ class Amphora:
         self._proxy = Proxy(home, machine, command, died=self._on_death)
         self._vrrp = Vrrp(home, died=self._wake.set)
         self._wanted: Spec | None = None
+        self._stored: Spec | None = None
         self._wiring: object = None
         self._faulty = ""
         self._to_say = False
@@ -67,18 +69,15 @@ class Amphora:
     def restore(self) -> None:
         """Take spec and counters from the disk. Raise `msgspec.DecodeError` for a spec that cannot be read."""
         stored = read(self.home.spec)
-        self._wanted = _spec.decode(stored) if stored else None
+        self._wanted = self._stored = _spec.decode(stored) if stored else None
         counted = read(self.home.counters)
         self._tally = _tally.decode(counted) if counted else Tally()
 
     async def first_pass(self) -> None:
         """Adopt what runs and repair what does not; then go on in a task of its own."""
-        try:
-            if await self._proxy.adopt():
-                self.version = self._proxy.running.applied.version if self._proxy.running else 0
-        except DriverError as error:
-            _log.warning("amphora %s: %s; it starts anew", self.home.amphora_id, error)
-        delay = await self._pass(RETRY_FIRST_SECONDS) if self._wanted else None
+        await self._proxy.adopt()
+        self.version = self._proxy.running.applied.version if self._proxy.running else 0
+        delay = await self._pass(RETRY_FIRST_SECONDS)
         self._task = asyncio.create_task(self._run(delay), name=f"amphora {self.home.amphora_id}")
 
     def put(self, spec: Spec) -> None:
@@ -87,8 +86,6 @@ class Amphora:
             return
         self._wanted = spec
         self._to_say = True
-        self.home.make()
-        write(self.home.spec, msgspec.json.encode(spec), durable=True)
         self._wake.set()
 
     async def stop(self) -> None:
@@ -108,20 +105,15 @@ class Amphora:
 
     async def report(self) -> None:
         """Say what changed since the last time, if anything; HAProxy's silence is a failed pass's to say."""
-        spec = self._proxy.running.applied if self._proxy.running else None
-        if spec is None or not self._proxy.alive:
-            return
         try:
-            rows = await self._count()
+            now = await self._observe()
         except Exception as error:
             # The next round may go better, and the other amphorae's reports must not wait for this one.
             _log.warning("amphora %s cannot report: %r", self.home.amphora_id, error)
             return
-        now = probe.words(spec, rows, vrrp=self._vrrp_word(spec))
-        now.counters.update(self._tally.totals(now.listeners))
-        if (said := probe.news(self._said, now)) is not None:
+        if now and (said := probe.news(self._said, now)) is not None:
             self._emit(said)
-        self._said = now
+        self._said = now or self._said
         if time.monotonic() > self._saved + SAVE_SECONDS:
             self._save()
 
@@ -129,6 +121,17 @@ class Amphora:
         """Say all there is, for a listener who knows nothing."""
         self._said = None
         await self.report()
+
+    async def _observe(self) -> Report | None:
+        """All there is to say; None while HAProxy is being started or reloaded."""
+        if not self._proxy.alive and self._faulty:
+            return Report(amphora_id=self.home.amphora_id, full=True)
+        if not self._proxy.alive or self._proxy.running is None:
+            return None
+        spec = self._proxy.running.applied
+        report = probe.words(spec, await self._count(), vrrp=self._vrrp_word(spec))
+        report.counters.update(self._tally.totals(report.listeners))
+        return report
 
     async def _count(self) -> list[dict[str, str]]:
         """Read the worker's table and the totals of workers that still finish old connections."""
@@ -190,17 +193,22 @@ class Amphora:
 
     async def _bring(self) -> Plan:
         self.home.make()
-        if self._plan().how == "reload":
-            await asyncio.sleep(self._proxy.breath_seconds())
-        # While we held our breath a newer spec may have come.
-        spec, plan = self._newest(), self._plan()
+        spec = self._newest()
+        plan = self._proxy.plan(spec)
+        if plan.how == "reload" and (seconds := self._proxy.breath_seconds()):
+            await asyncio.sleep(seconds)
+            # Meanwhile a newer one may have come.
+            spec = self._newest()
+            plan = self._proxy.plan(spec)
+        await self._store(spec)
         await self._plug(spec)
         await self._shield(spec)
         if plan.how == "reload":
             await self._count()
         plan = await self._proxy.follow(plan)
         await self._vrrp.follow(spec)
-        self._vrrp.fault(is_faulty=self._is_flapping())
+        if spec.role is not Role.STANDALONE:
+            self._vrrp.fault(is_faulty=self._is_flapping())
         return plan
 
     def _newest(self) -> Spec:
@@ -210,8 +218,11 @@ class Amphora:
             raise GiveUp("AGENT_OLD", f"this agent reads specs up to version {SPEC_VERSION}; upgrade it")
         return self._wanted
 
-    def _plan(self) -> Plan:
-        return self._proxy.plan(self._newest())
+    async def _store(self, spec: Spec) -> None:
+        """So that a reboot brings it back; only a spec that can be rendered takes the place of the last."""
+        if spec is not self._stored:
+            await asyncio.to_thread(write, self.home.spec, msgspec.json.encode(spec), durable=True)
+            self._stored = spec
 
     async def _plug(self, spec: Spec) -> None:
         wiring = (spec.interfaces, spec.vips, spec.role)
@@ -239,10 +250,17 @@ class Amphora:
             _log.warning("amphora %s: %s", spec.amphora_id, why)
         self._faulty = why
         self._emit(Applied(amphora_id=spec.amphora_id, version=spec.version, failure=why))
-        if not self._proxy.alive:
-            self._vrrp.fault(is_faulty=True)
-        if spec.role is not Role.STANDALONE and not self._vrrp.alive:
-            await self._enter(functools.partial(namespace.drop_vips, spec))
+        if spec.role is not Role.STANDALONE:
+            await self._yield_vips(spec)
+
+    async def _yield_vips(self, spec: Spec) -> None:
+        try:
+            if not self._proxy.alive:
+                self._vrrp.fault(is_faulty=True)
+            if not self._vrrp.alive:
+                await self._enter(functools.partial(namespace.drop_vips, spec))
+        except (DriverError, OSError, NetlinkError) as error:
+            _log.warning("amphora %s cannot give up its addresses: %s", spec.amphora_id, error)
 
     def _say(self, how: How, seconds: float) -> None:
         if how != "nothing":

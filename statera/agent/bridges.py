@@ -8,6 +8,7 @@ interfaces is the operator's to decide: net.ipv4.ip_forward stays as it is.
 
 import contextlib
 import ipaddress
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ def _ensure(host: Any, network: LocalNetwork) -> None:
             raise TryAgain("BRIDGE_MISSING", f"there is no bridge {network.bridge} on this host")
         return
     if not found:
-        host.link("add", ifname=network.bridge, kind="bridge", mtu=network.mtu)
+        # A bridge without an address of its own takes that of a port, and changes it when ports come and go.
+        own = ":".join(f"{byte:02x}" for byte in (2, *os.urandom(5)))
+        host.link("add", ifname=network.bridge, kind="bridge", mtu=network.mtu, address=own)
         found = host.link_lookup(ifname=network.bridge)
         _set(network.bridge, {"ipv6": "accept_dad"}, "0")
     host.link("set", index=found[0], state="up")

@@ -40,6 +40,9 @@ class Host:
         self._amphorae: dict[str, Amphora] = {}
         self._leaving: dict[str, asyncio.Task[None]] = {}
         self._networks: tuple[LocalNetwork, ...] = ()
+        self._unwanted: tuple[LocalNetwork, ...] = ()
+        self._networks_stand = False
+        self._cleaning: asyncio.Task[None] | None = None
         self._report_seconds = settings.health_manager.report_seconds
         self._reporting: asyncio.Task[None] | None = None
         self._machine: Machine | None = None
@@ -85,7 +88,8 @@ class Host:
         """End the agent's part; HAProxy and keepalived go on serving."""
         if self._reporting:
             self._reporting.cancel()
-        await asyncio.gather(*filter(None, [self._reporting, *self._leaving.values()]), return_exceptions=True)
+        behind = [self._reporting, self._cleaning, *self._leaving.values()]
+        await asyncio.gather(*filter(None, behind), return_exceptions=True)
         await asyncio.gather(*(amphora.stop() for amphora in self._amphorae.values()))
         self._netlink.shutdown()
 
@@ -121,29 +125,39 @@ class Host:
             self._leaving.pop(amphora.home.amphora_id, None)
 
     async def _carry(self, networks: tuple[LocalNetwork, ...]) -> None:
-        if networks == self._networks:
-            return
-        former, self._networks = self._networks, networks
-        self._state.mkdir(parents=True, exist_ok=True)
-        write(networks_file(self._state), msgspec.json.encode((*networks, *lost(former, networks))), durable=True)
+        if networks != self._networks:
+            self._unwanted = lost((*self._networks, *self._unwanted), networks)
+            self._networks = networks
+            self._store_networks()
         await self._ensure_networks()
-        await self._drop_networks(lost(former, networks))
+        if self._unwanted and (self._cleaning is None or self._cleaning.done()):
+            self._cleaning = asyncio.create_task(self._drop_networks(), name="networks")
+
+    def _store_networks(self) -> None:
+        self._state.mkdir(parents=True, exist_ok=True)
+        write(networks_file(self._state), msgspec.json.encode((*self._networks, *self._unwanted)), durable=True)
 
     async def _ensure_networks(self) -> None:
+        self._networks_stand = False
         try:
             await asyncio.get_running_loop().run_in_executor(self._netlink, bridges.ensure, self._networks)
         except DriverError as error:
             _log.warning("%s", error)
+        else:
+            self._networks_stand = True
 
-    async def _drop_networks(self, networks: Iterable[LocalNetwork]) -> None:
-        """After the last amphora on them has gone; a crash before leaves them to `teardown`."""
+    async def _drop_networks(self) -> None:
+        """After the last amphora on them has gone; a crash before leaves them to the next start or `teardown`."""
         await asyncio.gather(*self._leaving.values(), return_exceptions=True)
-        await asyncio.get_running_loop().run_in_executor(self._netlink, bridges.remove, networks)
-        write(networks_file(self._state), msgspec.json.encode(self._networks), durable=True)
+        await asyncio.get_running_loop().run_in_executor(self._netlink, bridges.remove, self._unwanted)
+        self._unwanted = ()
+        self._store_networks()
 
     async def _report_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._report_seconds)
+            if not self._networks_stand:
+                await self._ensure_networks()
             await asyncio.gather(*(amphora.report() for amphora in list(self._amphorae.values())))
 
 

@@ -68,15 +68,12 @@ def ensure(spec: Spec, *, own_vips: bool) -> bool:
     Raise `TryAgain` when a bridge is not there (yet), `GiveUp` for an interface that names none.
     """
     try:
-        fresh = not exists(spec.amphora_id)
-        if fresh:
-            netns.create(name_of(spec.amphora_id))
+        fresh = _ensure_namespace(spec.amphora_id)
         with IPRoute() as host:
             for interface in spec.interfaces:
                 _ensure_leg(host, spec.amphora_id, interface)
         with inside(spec.amphora_id), IPRoute() as route:
-            if fresh:
-                _settle_in(route)
+            route.link("set", index=1, state="up")
             _drop_legs(route, {interface.name for interface in spec.interfaces})
             for interface in spec.interfaces:
                 _ensure_addresses(route, spec, interface, own_vips=own_vips)
@@ -160,22 +157,28 @@ def _inode(path: Path) -> int | None:
 def _ensure_leg(host: Any, amphora_id: str, interface: Interface) -> None:
     if interface.bridge is None:
         raise GiveUp("SPEC_REFUSED", f"interface {interface.name} of amphora {amphora_id} names no bridge")
-    outer = outer_name(amphora_id, interface.name)
-    if host.link_lookup(ifname=outer):
-        return
     bridges = host.link_lookup(ifname=interface.bridge)
     if not bridges:
         raise TryAgain("BRIDGE_MISSING", f"there is no bridge {interface.bridge} on this host")
+    outer = outer_name(amphora_id, interface.name)
+    for index in host.link_lookup(ifname=outer):
+        host.link("set", index=index, master=bridges[0])
+        return
     peer = {"ifname": interface.name, "net_ns_fd": name_of(amphora_id), "mtu": interface.mtu}
     host.link("add", ifname=outer, kind="veth", master=bridges[0], state="up", mtu=interface.mtu, peer=peer)
 
 
-def _settle_in(route: Any) -> None:
-    for name, value in SYSCTLS.items():
-        # A kernel without IPv6 has no such settings and needs none.
-        with contextlib.suppress(FileNotFoundError):
-            (Path("/proc/sys") / name).write_text(value)
-    route.link("set", index=1, state="up")
+def _ensure_namespace(amphora_id: str) -> bool:
+    """Make and settle the namespace if there is none; interfaces take over the settings when they arrive."""
+    if exists(amphora_id):
+        return False
+    netns.create(name_of(amphora_id))
+    with inside(amphora_id):
+        for name, value in SYSCTLS.items():
+            # A kernel without IPv6 has no such settings and needs none.
+            with contextlib.suppress(FileNotFoundError):
+                (Path("/proc/sys") / name).write_text(value)
+    return True
 
 
 def _drop_legs(route: Any, names: set[str]) -> None:

@@ -17,6 +17,9 @@ from statera.errors import GiveUp, TryAgain
 PACKAGES = {"haproxy": "haproxy", "keepalived": "keepalived", "nft": "nftables", "nsenter": "util-linux"}
 
 
+PATIENCE_SECONDS = 30
+
+
 def program(name: str) -> str:
     """The program's path; raise `GiveUp` with the line that installs it when it is not there."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
@@ -33,7 +36,12 @@ async def run(argv: Sequence[str], *, amphora_id: str | None = None, stdin: byte
         *enter, program(argv[0]), *argv[1:], start_new_session=True,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await child.communicate(stdin)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            output, _ = await child.communicate(stdin)
+    except TimeoutError:
+        child.kill()
+        raise TryAgain("PROGRAM_STUCK", f"{' '.join(argv)}: not done after {PATIENCE_SECONDS} s") from None
     if child.returncode != 0:
         raise TryAgain("PROGRAM_FAILED", f"{' '.join(argv)}: exit status {child.returncode}: {gist(output)}")
 

@@ -12,7 +12,7 @@ import msgspec
 from statera.agent import cgroup, namespace, process, runtime
 from statera.agent.apply import Plan, Running, awake, changes, members, reload_of
 from statera.agent.files import Home, read, write
-from statera.errors import TryAgain
+from statera.errors import DriverError, TryAgain
 from statera.render import haproxy
 from statera.render.haproxy import Machine
 from statera.wire import Spec
@@ -58,6 +58,8 @@ class Proxy:
     def plan(self, spec: Spec) -> Plan:
         """What `follow` would do. Raise `GiveUp` for a spec that cannot be rendered, before anything is touched."""
         haproxy.render(awake(spec), self._machine)
+        if self.alive and self.running is None:
+            return reload_of(spec)
         return changes(self.running if self.alive else None, spec, self._machine)
 
     def breath_seconds(self) -> float:
@@ -67,10 +69,12 @@ class Proxy:
     async def follow(self, plan: Plan) -> Plan:
         """Carry the plan out and return what was done: commands that are refused become a reload."""
         wanted = plan.running.applied
-        write(self._home.candidate_cfg, haproxy.render(wanted, self._machine).encode(), durable=True)
+        write(self._home.candidate_cfg, haproxy.render(wanted, self._machine).encode())
         if plan.how == "reload":
             await process.run([self._command, "-c", "-q", "-f", str(self._home.candidate_cfg)])
         self._home.candidate_cfg.replace(self._home.haproxy_cfg)
+        if plan.how in ("start", "reload"):
+            self._forget()
         if plan.how == "start":
             await self._start(wanted)
         elif plan.how == "reload":
@@ -89,12 +93,17 @@ class Proxy:
         pid = process.find(self._home.haproxy_pid, str(self._home.haproxy_cfg))
         if pid is None:
             return False
-        self._guard(pid)
-        self.worker = int((await runtime.info(self._home.socket))["Pid"])
-        known = read(self._home.running)
-        if known:
-            self.running = _running.decode(known)
-            self._leaving = dict.fromkeys(await self._strangers(self.running), time.monotonic() + DRAIN_SECONDS)
+        try:
+            self._guard(pid)
+            self.worker = int((await runtime.info(self._home.socket))["Pid"])
+            known = read(self._home.running)
+            self.running = _running.decode(known) if known else None
+            leaving = await self._strangers(self.running) if self.running else []
+        except (DriverError, OSError, msgspec.DecodeError) as error:
+            _log.warning("amphora %s starts anew: its HAProxy cannot be adopted: %s", self._home.amphora_id, error)
+            await self.end()
+            return False
+        self._leaving = dict.fromkeys(leaving, time.monotonic() + DRAIN_SECONDS)
         return True
 
     async def sweep(self) -> None:
@@ -124,13 +133,18 @@ class Proxy:
         await asyncio.sleep(self.breath_seconds())
         return await self.follow(reload_of(wanted))
 
+    def _forget(self) -> None:
+        """What runs is uncertain until the file is taken up, also for an agent that follows this one."""
+        self.running = None
+        self._home.running.unlink(missing_ok=True)
+
     def _remember(self, running: Running) -> None:
         if running != self.running:
             self.running = running
             write(self._home.running, msgspec.json.encode(running))
 
     async def _start(self, wanted: Spec) -> None:
-        home, self.running = self._home, None
+        home = self._home
         # Workers whose master was killed go on serving: they hand over, as in a reload.
         lingering = self._lingering()
         await process.run(

@@ -59,9 +59,11 @@ class Lab:
         self.folder = folder
         self.net = f"10.{int(self.tag[:2], 16)}.{int(self.tag[2:4], 16)}"
         self.bridge = f"st-{self.tag}"
+        self.net6 = f"fd00:{self.tag[:4]}:{self.tag[4:]}::"
         self.network = LocalNetwork(
-            id=self.tag, bridge=self.bridge, gateways=(f"{self.net}.1/24", f"{self.net}.2/24"))
-        self.vip = f"{self.net}.200"
+            id=self.tag, bridge=self.bridge,
+            gateways=(f"{self.net}.1/24", f"{self.net}.2/24", f"{self.net6}1/64"))
+        self.vip, self.vip6 = f"{self.net}.200", f"{self.net6}200"
         self.hosts: list[HostRun] = []
         self._cleanups = contextlib.ExitStack()
 
@@ -101,7 +103,7 @@ class Lab:
         subprocess.run(["ip", "netns", "add", name], check=True)
         self._cleanups.callback(subprocess.run, ["ip", "netns", "del", name], check=True)
         lines = [f"addr add {self.net}.{host}/24 dev n{self.tag}" for host in range(first, last)]
-        batch = "\n".join([f"link set n{self.tag} up", "link set lo up", *lines])
+        batch = "\n".join([f"link set n{self.tag} up", "link set lo up", *lines, f"route add default via {self.net}.1"])
         subprocess.run(["ip", "link", "set", f"n{self.tag}", "netns", name], check=True)
         subprocess.run(["ip", "-n", name, "-batch", "-"], input=batch.encode(), check=True)
         server = subprocess.Popen(
@@ -113,7 +115,7 @@ class Lab:
 
     def get(self, path: str = "/", **options: Any) -> dict[str, Any]:
         """Ask the VIP once; what the member saw. Raise `OSError` when nobody answers with 200."""
-        return ask(self.vip, path, **options)
+        return ask(options.pop("ip", self.vip), path, **options)
 
     @contextlib.contextmanager
     def load(self, *, clients: int = 16) -> Iterator[dict[str, Any]]:
@@ -153,8 +155,9 @@ class HostRun:
     def call(self, what: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
 
-    def carry(self, network: LocalNetwork, *amphora_ids: str, report_seconds: float = 0.1) -> None:
-        self.call(self.host.roster(Roster(amphorae=amphora_ids, networks=(network,), report_seconds=report_seconds)))
+    def carry(self, networks: LocalNetwork | tuple[LocalNetwork, ...], *amphora_ids: str) -> None:
+        networks = networks if isinstance(networks, tuple) else (networks,)
+        self.call(self.host.roster(Roster(amphorae=amphora_ids, networks=networks, report_seconds=0.1)))
 
     def put(self, spec: Spec) -> Applied:
         """Give the spec and wait until it runs."""
@@ -241,6 +244,14 @@ def until(claim: Callable[[], Any], *, seconds: float = 5.0) -> float:
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     built = Lab(tmp_path)
+    yield built
+    built.close()
+
+
+@pytest.fixture
+def far_lab(tmp_path: Path) -> Iterator[Lab]:
+    """Another network, which the first one's node carries too."""
+    built = Lab(tmp_path / "far")
     yield built
     built.close()
 

@@ -6,7 +6,7 @@ Every call outside names a goal, so after a crash between the two the same step 
 
 from typing import assert_never
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from statera.controller.steps import (
     Action,
@@ -47,8 +47,10 @@ def perform(step: Action, desired: LoadBalancer, world: World, *, lease: Lease) 
         case PlaceAmphora(id):
             _place(id, desired, world, lease=lease)
         case MarkApplied(id):
+            machine = world.compute.machine(id)
             with passes.fenced(world.store, lease) as connection:
-                passes.mark_applied(connection, id, desired.version)
+                passes.mark_applied(
+                    connection, id, desired.version, machine=structs.asdict(machine) if machine else {})
         case RetireAmphora(id, why):
             with passes.fenced(world.store, lease) as connection:
                 passes.retire_amphora(connection, id)

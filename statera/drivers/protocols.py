@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that Statera asks of the world: machines and networks.
+"""All that Statera asks of the world: machines, networks and secrets.
 
 Each call names a goal, so repeating one after a crash is harmless. Outside resources are named after the
 load balancer or amphora that owns them and are found by that name before they are made. A driver raises
@@ -7,6 +7,7 @@ load balancer or amphora that owns them and are found by that name before they a
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
@@ -81,6 +82,17 @@ class AmphoraRequest(Struct, frozen=True, kw_only=True):
     zone: str | None = None
 
 
+class Machine(Struct, frozen=True, kw_only=True):
+    """What administrators are told about the server that carries an amphora alone."""
+
+    compute_id: str
+    lb_network_ip: str
+    image_id: str | None = None
+    compute_flavor: str | None = None
+    cached_zone: str | None = None
+    cert_expiration: datetime | None = None
+
+
 class Compute(Protocol):
     """Nodes for amphorae.
 
@@ -94,6 +106,9 @@ class Compute(Protocol):
 
         Raise `TryAgain` ("no node …") when nothing can carry it now.
         """
+
+    def machine(self, amphora_id: str) -> Machine | None:
+        """The amphora's own server; None where it shares a node with others."""
 
     def ensure_absent(self, amphora_id: str) -> None:
         """Remove what was made for the amphora alone; one that is already gone is success."""
@@ -138,3 +153,10 @@ class Network(Protocol):
 
     def release_amphora_ports(self, amphora_id: str, keep: Sequence[str] = ()) -> None:
         """Delete the ports of the amphora but for those in the subnets *keep*."""
+
+
+class Secrets(Protocol):
+    """What tenants keep elsewhere and name by a reference: certificates, authorities, revocation lists."""
+
+    def fetch(self, ref: str, caller: Caller) -> bytes | None:
+        """The payload, PEM or PKCS12; None if the caller can see no such secret, or it cannot be had now."""

@@ -6,7 +6,7 @@ one whose worker died becomes due by itself; a wish that arrives meanwhile pulls
 and the end of the pass leaves it there.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -149,9 +149,9 @@ def retire_amphora(connection: Connection, amphora_id: str) -> None:
     _publish(connection, amphora_id)
 
 
-def mark_applied(connection: Connection, amphora_id: str, version: int) -> None:
-    """Say of an amphora without a node that it runs *version*."""
-    connection.execute(_amphora(amphora_id).values(applied_version=version))
+def mark_applied(connection: Connection, amphora_id: str, version: int, *, machine: Mapping[str, Any]) -> None:
+    """Say of an amphora without a node that it runs *version*, on such a *machine*."""
+    connection.execute(_amphora(amphora_id).values(applied_version=version, **machine))
 
 
 def forget_amphora(connection: Connection, amphora_id: str) -> None:

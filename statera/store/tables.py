@@ -323,6 +323,8 @@ amphorae = Table(
     Column("image_id", String(36)),
     Column("compute_flavor", String(255)),
     Column("cached_zone", String(255)),
+    Column("lb_network_ip", String(64)),
+    Column("cert_expiration", Moment),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment),
     Column("deleted_at", Moment),
@@ -342,6 +344,16 @@ listener_statistics = Table(  # fleet: totals, one row per listener and amphora 
     Column("load_balancer_id", String(36), nullable=False, index=True),
     *(Column(name, BigInteger, nullable=False, default=0) for name in
       ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")),
+)
+
+idempotency_keys = Table(  # api: the answers of creations that may be asked for again
+    "idempotency_keys",
+    metadata,
+    Column("project_id", String(36), primary_key=True),
+    Column("idempotency_key", String(255), primary_key=True),
+    Column("request_hash", String(64), nullable=False),
+    Column("answer", Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb"), nullable=False),
+    Column("expires_ms", BigInteger, nullable=False, index=True),
 )
 
 events = Table(  # whoever saw it

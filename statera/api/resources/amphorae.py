@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import falcon
-from sqlalchemy import Connection, DateTime, case, literal, null, select
+from sqlalchemy import Connection, case, func, literal, null, select
 
 from statera.api import requests
 from statera.api.acts import Service
@@ -32,10 +32,6 @@ CERTIFICATE = (
 def _of_vip_port(name: str) -> Callable[[Sequence[dict[str, Any]]], Any]:
     """The amphora's first port is the one on the VIP network."""
     return lambda ports: ports[0][name] if ports else None
-
-
-def _nowhere(name: str) -> Field:
-    return Field(name=name, source=literal(None, DateTime()), filtered=False)
 
 
 FIELDS = (

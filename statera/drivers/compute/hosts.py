@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Enrolled Linux hosts as nodes: many amphorae each, chosen here."""
 
-from statera.drivers.protocols import AmphoraRequest
+from statera.drivers.protocols import AmphoraRequest, Machine
 from statera.errors import TryAgain
 from statera.model.fleet import Node
 
@@ -17,6 +17,9 @@ class Hosts:
         if not usable:
             raise TryAgain("no_node", _why_none(request))
         return min(usable, key=lambda node: (node.id in request.beside, node.amphorae, node.name)).id
+
+    def machine(self, amphora_id: str) -> Machine | None:
+        return None
 
     def ensure_absent(self, amphora_id: str) -> None:
         """The node's agent removes the amphora itself, because it is no longer on its roster."""

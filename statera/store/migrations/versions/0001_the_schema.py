@@ -47,6 +47,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_flavor_profiles"),
     )
     op.create_table(
+        "idempotency_keys",
+        sa.Column("project_id", sa.String(length=36), nullable=False),
+        sa.Column("idempotency_key", sa.String(length=255), nullable=False),
+        sa.Column("request_hash", sa.String(length=64), nullable=False),
+        sa.Column("answer", sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb"), nullable=False),
+        sa.Column("expires_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project_id", "idempotency_key", name="pk_idempotency_keys"),
+    )
+    op.create_index("ix_idempotency_keys_expires_ms", "idempotency_keys", ["expires_ms"])
+    op.create_table(
         "listener_statistics",
         sa.Column("listener_id", sa.String(length=36), nullable=False),
         sa.Column("amphora_id", sa.String(length=36), nullable=False),
@@ -188,6 +198,8 @@ def upgrade() -> None:
         sa.Column("image_id", sa.String(length=36), nullable=True),
         sa.Column("compute_flavor", sa.String(length=255), nullable=True),
         sa.Column("cached_zone", sa.String(length=255), nullable=True),
+        sa.Column("lb_network_ip", sa.String(length=64), nullable=True),
+        sa.Column("cert_expiration", MOMENT, nullable=True),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("updated_at", MOMENT, nullable=True),
         sa.Column("deleted_at", MOMENT, nullable=True),

@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 from pyroute2.netlink.exceptions import NetlinkError
 
 from statera.agent import namespace, probe, process, runtime
@@ -81,10 +82,9 @@ class Amphora:
         self._task = asyncio.create_task(self._run(delay), name=f"amphora {self.home.amphora_id}")
 
     def put(self, spec: Spec) -> None:
-        """Want *spec* from now on, and say so when it runs; one that is older than what is wanted is ignored."""
-        if self._wanted and spec.version < self._wanted.version:
-            return
-        self._wanted = spec
+        """Want *spec* from now on, and say so when it runs; for one that is older, say what runs instead."""
+        if self._wanted is None or spec.version >= self._wanted.version:
+            self._wanted = spec
         self._to_say = True
         self._wake.set()
 
@@ -201,15 +201,14 @@ class Amphora:
             spec = self._newest()
             plan = self._proxy.plan(spec)
         await self._store(spec)
-        await self._plug(spec)
-        await self._shield(spec)
-        if plan.how == "reload":
+        touched = [await self._plug(spec), await self._shield(spec)]
+        if plan.how == "reload" and self._proxy.running:
             await self._count()
         plan = await self._proxy.follow(plan)
         await self._vrrp.follow(spec)
         if spec.role is not Role.STANDALONE:
             self._vrrp.fault(is_faulty=self._is_flapping())
-        return plan
+        return replace(plan, how="runtime") if plan.how == "nothing" and any(touched) else plan
 
     def _newest(self) -> Spec:
         if self._wanted is None:
@@ -224,22 +223,25 @@ class Amphora:
             await asyncio.to_thread(write, self.home.spec, msgspec.json.encode(spec), durable=True)
             self._stored = spec
 
-    async def _plug(self, spec: Spec) -> None:
+    async def _plug(self, spec: Spec) -> bool:
         wiring = (spec.interfaces, spec.vips, spec.role)
         if wiring == self._wiring and namespace.exists(spec.amphora_id):
-            return
+            return False
         alone = spec.role is Role.STANDALONE
         if await self._enter(functools.partial(namespace.ensure, spec, own_vips=alone)):
             # Nothing of an earlier namespace holds in a new one.
             self.home.filter.unlink(missing_ok=True)
             await self._proxy.end()
-        self._wiring = wiring
+        known, self._wiring = self._wiring, wiring
+        return known is not None
 
-    async def _shield(self, spec: Spec) -> None:
+    async def _shield(self, spec: Spec) -> bool:
         text = nftables.render(awake(spec)).encode()
-        if text != (read(self.home.filter) or b""):
-            await process.run(["nft", "-f", "-"], amphora_id=spec.amphora_id, stdin=text or nftables.CLEAR.encode())
-            write(self.home.filter, text)
+        if text == (read(self.home.filter) or b""):
+            return False
+        await process.run(["nft", "-f", "-"], amphora_id=spec.amphora_id, stdin=text or nftables.CLEAR.encode())
+        write(self.home.filter, text)
+        return True
 
     async def _stand_back(self, why: str) -> None:
         """After a failed pass: say why, and let the peer serve if this side cannot."""

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+from pyroute2.netlink.exceptions import NetlinkError
 
 from statera.agent import bridges
 from statera.agent.amphora import Amphora
@@ -25,6 +26,8 @@ from statera.wire import Applied, LocalNetwork, Roster, Spec, Up
 
 MOST_THREADS = 4
 RESTORES_AT_ONCE = 8
+REMOVAL_RETRY_SECONDS = 2.0
+STOP_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class Host:
         host cannot carry amphorae.
         """
         self._machine = machine_of(self._settings)
+        _log.info("this host's limit of open files allows %d connections of an amphora", self._machine.most_connections)
         self._networks = stored_networks(self._state)
         await self._ensure_networks()
         gate = asyncio.Semaphore(RESTORES_AT_ONCE)
@@ -61,8 +65,9 @@ class Host:
         self._reporting = asyncio.create_task(self._report_for_ever(), name="reports")
 
     def running(self) -> dict[str, int]:
-        """Each amphora of this node with the version that it runs; 0 for one that does not run yet."""
-        return {amphora_id: amphora.version for amphora_id, amphora in self._amphorae.items()}
+        """Each amphora of this node with the version that it runs; 0 for one that does not run yet or no more."""
+        leaving = dict.fromkeys(self._leaving, 0)
+        return leaving | {amphora_id: amphora.version for amphora_id, amphora in self._amphorae.items()}
 
     async def roster(self, roster: Roster) -> None:
         """Carry these amphorae and networks and no others; what must go is removed behind and reported `Gone`."""
@@ -88,8 +93,9 @@ class Host:
         """End the agent's part; HAProxy and keepalived go on serving."""
         if self._reporting:
             self._reporting.cancel()
-        behind = [self._reporting, self._cleaning, *self._leaving.values()]
-        await asyncio.gather(*filter(None, behind), return_exceptions=True)
+        behind = [task for task in (self._reporting, self._cleaning, *self._leaving.values()) if task]
+        if behind:
+            await asyncio.wait(behind, timeout=STOP_SECONDS)
         await asyncio.gather(*(amphora.stop() for amphora in self._amphorae.values()))
         self._netlink.shutdown()
 
@@ -119,10 +125,15 @@ class Host:
         return Amphora(home, self._emit, machine=machine, command=command, netlink=self._netlink)
 
     async def _remove(self, amphora: Amphora) -> None:
-        try:
-            await amphora.remove()
-        finally:
-            self._leaving.pop(amphora.home.amphora_id, None)
+        while True:
+            try:
+                await amphora.remove()
+            except (DriverError, OSError, NetlinkError) as error:
+                _log.warning("amphora %s cannot be removed yet: %r", amphora.home.amphora_id, error)
+                await asyncio.sleep(REMOVAL_RETRY_SECONDS)
+            else:
+                break
+        del self._leaving[amphora.home.amphora_id]
 
     async def _carry(self, networks: tuple[LocalNetwork, ...]) -> None:
         if networks != self._networks:

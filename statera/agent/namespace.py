@@ -70,6 +70,8 @@ def ensure(spec: Spec, *, own_vips: bool) -> bool:
     try:
         fresh = _ensure_namespace(spec.amphora_id)
         with IPRoute() as host:
+            if fresh:
+                _drop_outer(host, spec.amphora_id, [interface.name for interface in spec.interfaces])
             for interface in spec.interfaces:
                 _ensure_leg(host, spec.amphora_id, interface)
         with inside(spec.amphora_id), IPRoute() as route:
@@ -95,15 +97,12 @@ def drop_vips(spec: Spec) -> None:
 
 def remove(amphora_id: str, interfaces: list[str]) -> bool:
     """Remove the namespace, whose processes must have ended, and its legs; whether there was anything."""
-    found = False
     with IPRoute() as host:
-        for name in interfaces:
-            for index in host.link_lookup(ifname=outer_name(amphora_id, name)):
-                host.link("del", index=index)
-                found = True
-    if netns_path(amphora_id).exists():
+        found = _drop_outer(host, amphora_id, interfaces)
+    if exists(amphora_id):
         netns.remove(name_of(amphora_id))
         found = True
+    netns_path(amphora_id).unlink(missing_ok=True)
     return found
 
 
@@ -154,6 +153,14 @@ def _inode(path: Path) -> int | None:
         return None
 
 
+def _drop_outer(host: Any, amphora_id: str, interfaces: list[str]) -> bool:
+    """Remove legs by their ends on the host; whether there were any."""
+    found = [index for name in interfaces for index in host.link_lookup(ifname=outer_name(amphora_id, name))]
+    for index in found:
+        host.link("del", index=index)
+    return bool(found)
+
+
 def _ensure_leg(host: Any, amphora_id: str, interface: Interface) -> None:
     if interface.bridge is None:
         raise GiveUp("SPEC_REFUSED", f"interface {interface.name} of amphora {amphora_id} names no bridge")
@@ -172,6 +179,8 @@ def _ensure_namespace(amphora_id: str) -> bool:
     """Make and settle the namespace if there is none; interfaces take over the settings when they arrive."""
     if exists(amphora_id):
         return False
+    # A crash between making the file and mounting the namespace on it leaves an empty one.
+    netns_path(amphora_id).unlink(missing_ok=True)
     netns.create(name_of(amphora_id))
     with inside(amphora_id):
         for name, value in SYSCTLS.items():

@@ -31,7 +31,8 @@ class Vrrp:
             return
         text = keepalived.render(spec, vrrp, fault_file=str(self._home.fault)).encode()
         changed = read(self._home.keepalived_conf) != text
-        write(self._home.keepalived_conf, text)
+        if changed:
+            write(self._home.keepalived_conf, text)
         pid = self._find()
         if pid is None:
             pid = await self._start()
@@ -47,7 +48,9 @@ class Vrrp:
 
     def fault(self, is_faulty: bool) -> None:
         """Tell keepalived whether this side can serve; if not the peer takes over."""
-        write(self._home.fault, b"1\n" if is_faulty else b"0\n")
+        text = b"1\n" if is_faulty else b"0\n"
+        if read(self._home.fault) != text:
+            write(self._home.fault, text)
 
     def close(self) -> None:
         """Stop watching; keepalived runs on."""

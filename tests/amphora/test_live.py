@@ -151,7 +151,7 @@ def test_inserted_headers_reach_the_member(lab, node, serving):
 def test_allowed_cidrs_let_in_whom_they_name(lab, node, serving, wait_until):
     one, two = f"{lab.net}.1", f"{lab.net}.2"
     with socket.create_connection((lab.vip, 80), source_address=(two, 0)) as kept:
-        assert node.put(with_listener(serving, allowed_cidrs=(f"{one}/32", "fd00::/64"))).how == "nothing"
+        assert node.put(with_listener(serving, allowed_cidrs=(f"{one}/32", "fd00::/64"))).how == "runtime"
         assert lab.get(source=one)
         with pytest.raises(TimeoutError):
             lab.get(source=two)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole API on an empty database, with someone who plays the controller."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +14,7 @@ from oslo_config import cfg
 from sqlalchemy import event, update
 
 from statera.api.app import build
-from statera.config import Settings, load, register
+from statera.config import load
 from statera.drivers.network.noop import NoopNetwork
 from statera.store import settle, tables
 from statera.store.engine import Store
@@ -124,25 +126,37 @@ def ok(result: testing.Result, status: int) -> Any:
     return result.json if result.content else None
 
 
+DEFAULTS = {"auth_strategy": "noauth", "enabled_provider_drivers": (
+    "amphora:The Octavia Amphora driver.,octavia:Deprecated alias of the Octavia Amphora driver.,noop_driver:Nothing.")}
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The schema without a row, made once."""
+    file = tmp_path_factory.mktemp("schema") / "empty.db"
+    store = Store(f"sqlite:///{file}")
+    tables.metadata.create_all(store.engine)
+    store.close()
+    return file
+
+
 @pytest.fixture
-def worlds(tmp_path: Any) -> Iterator[Callable[..., World]]:
+def worlds(tmp_path: Path, empty_database: Path) -> Iterator[Callable[..., World]]:
     """Makes worlds with options of their own, section by section."""
     stores = []
 
     def make(**sections: dict[str, Any]) -> World:
-        defaults = {"auth_strategy": "noauth", "enabled_provider_drivers": {
-            "amphora": "The Octavia Amphora driver.", "octavia": "Deprecated alias of the Octavia Amphora driver.",
-            "noop_driver": "Nothing."}}
-        sections["api_settings"] = {**defaults, **sections.get("api_settings", {})}
+        sections["api_settings"] = DEFAULTS | sections.get("api_settings", {})
+        file = tmp_path / "octavia.conf"
+        file.write_text("".join(
+            f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
+            for section, options in sections.items()))
         conf = cfg.ConfigOpts()
-        register(conf)
-        settings = load(conf, [], prog="octavia-api", files=[])
-        plain = msgspec.to_builtins(settings)
-        settings = msgspec.convert({name: {**plain[name], **sections.get(name, {})} for name in plain}, Settings)
-        store = Store(f"sqlite:///{tmp_path}/statera-{len(stores)}.db")
-        stores.append(store)
-        tables.metadata.create_all(store.engine)
-        return World(store, build(settings, conf, store, NoopNetwork()))
+        settings = load(conf, [], prog="octavia-api", files=[str(file)])
+        database = tmp_path / f"statera-{len(stores)}.db"
+        shutil.copy(empty_database, database)
+        stores.append(Store(f"sqlite:///{database}"))
+        return World(stores[-1], build(settings, conf, stores[-1], NoopNetwork()))
 
     yield make
     for store in stores:

@@ -11,7 +11,7 @@ from keystonemiddleware import auth_token
 from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi
 
-from statera.api import faults, summaries
+from statera.api import faults, page, summaries
 from statera.api.acts import Service
 from statera.api.faults import NotAcceptable
 from statera.api.handlers import Child, Collection, Item
@@ -109,10 +109,13 @@ def application(service: Service, *, mounts: Sequence[Mount] = ()) -> App:
         app.add_route(path, Mark())
     if service.settings.api_settings.healthcheck_enabled:
         app.add_route("/healthcheck", HealthCheck(service))
-    for roots, below in ((ROOTS, routes(service)), (AMPHORA_ROOTS, amphorae.routes(service))):
+    rooted = ((ROOTS, routes(service)), (AMPHORA_ROOTS, amphorae.routes(service)))
+    for roots, below in rooted:
         for path, responder in below:
             for root in roots:
                 app.add_route(root + path, responder)
+    for path, responder in page.routes([route for _, below in rooted for route in below]):
+        app.add_route(path, responder)
     for mount in mounts:
         mount(app)
     return app
@@ -120,7 +123,9 @@ def application(service: Service, *, mounts: Sequence[Mount] = ()) -> App:
 
 # Identity.
 
-OPEN_PATHS = ("/", "/load-balancer", "/load-balancer/", "/healthcheck", "/load-balancer/healthcheck")
+PUBLIC = ("/", "/healthcheck", *page.PATHS)
+OPEN_PATHS = ("", *PUBLIC, "/load-balancer", *(f"/load-balancer{path}" for path in PUBLIC))
+"""What is answered without credentials, also where the deployment mounts the API below /load-balancer."""
 
 
 def _keystone(app: Wsgi, _settings: Settings, conf: cfg.ConfigOpts) -> Wsgi:
@@ -128,7 +133,7 @@ def _keystone(app: Wsgi, _settings: Settings, conf: cfg.ConfigOpts) -> Wsgi:
 
     def choose(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        return (app if path in ("", *OPEN_PATHS) else protected)(environ, start_response)
+        return (app if path in OPEN_PATHS else protected)(environ, start_response)
 
     return choose
 
@@ -136,7 +141,7 @@ def _keystone(app: Wsgi, _settings: Settings, conf: cfg.ConfigOpts) -> Wsgi:
 def _basic(app: Wsgi, settings: Settings, _conf: cfg.ConfigOpts) -> Wsgi:
     from statera.api.standalone.users import BasicAuth  # only installations without Keystone need bcrypt
 
-    protected: Wsgi = BasicAuth(app, settings.api_settings.users_file)
+    protected: Wsgi = BasicAuth(app, settings.api_settings.users_file, open_paths=OPEN_PATHS)
     return protected
 
 
@@ -183,7 +188,7 @@ def takes_json(environ: dict[str, Any]) -> bool:
     accept, path = environ.get("HTTP_ACCEPT", ""), environ.get("PATH_INFO", "")
     if not accept or accept == "*/*" or falcon.MEDIA_JSON in accept:
         return True
-    if path.startswith((FOREIGN, "/healthcheck")):
+    if path.startswith((FOREIGN, "/healthcheck", "/docs")):
         return True
     try:
         return falcon.mediatypes.quality(falcon.MEDIA_JSON, accept) > 0

@@ -76,6 +76,13 @@ def rules() -> Iterator[policy.RuleDefault]:
             yield policy.RuleDefault(f"os_load-balancer_api:{resource}:{action}", f"rule:load-balancer:{check}")
 
 
+def enforcer() -> policy.Enforcer:
+    """What oslo.policy's own tools ask (`oslopolicy-policy-generator --namespace octavia`)."""
+    judge = policy.Enforcer(cfg.CONF)
+    judge.register_defaults(list(rules()))
+    return judge
+
+
 class Policy:
     """Judges requests; *everyone_is_admin* is auth_strategy noauth."""
 

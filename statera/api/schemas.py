@@ -28,6 +28,8 @@ STATUSES: Mapping[str, Schema] = {
 }
 IN_TREE = {"pool": tree.POOL, "listener": tree.LISTENER}
 """What may stand in a load balancer's POST, and is long enough to deserve a name of its own."""
+ONE_OF = {"members": "member", "l7policies": "l7policy", "rules": "rule"}
+"""Lists of whole objects, and the kind of one."""
 
 
 def ref(name: str) -> Schema:
@@ -51,7 +53,7 @@ def of_type(type: Any, *, inside: str = "") -> Schema:
             return {"type": "object", "additionalProperties": of_type(type.item)}
         case types.Nested():
             named = next((name for name, parts in IN_TREE.items() if parts is type.parts), None)
-            return ref(f"{named}_in_tree") if named else request(inside, type.parts)
+            return ref(f"{named}_in_tree") if named else request(ONE_OF.get(inside, inside), type.parts)
     return dict(PLAIN[type.__class__])
 
 
@@ -146,7 +148,7 @@ def _shown_type(kind: Kind, field: Field) -> Schema:
         return dict(REFERENCES)
     if field.show is not None:
         return {"type": ["string", "null"]}
-    schema = _with_nulls(of_type(field.type)) if field.type else _of_column(kind, field)
+    schema = _with_nulls(of_type(field.type, inside=field.name)) if field.type else _of_column(kind, field)
     return or_null(schema) if _nullable(kind, field) else schema
 
 

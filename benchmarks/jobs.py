@@ -19,6 +19,9 @@ from benchmarks.rig import Cloud, Network
 
 CREATES, MEMBER_ADDS, CHANGES, LISTENER_CHANGES, BATCH, FLEET = 10, 50, 50, 10, 500, 100
 REQUESTS = 20_000
+CHANGE_PAUSE_SECONDS = 0.2
+"""Between two changes under load, so that all requests meet some."""
+
 LANES = 4
 """So many clients create and delete the hundred side by side."""
 
@@ -159,6 +162,7 @@ def under_load(bench: Bench) -> Iterator[Row]:
                 bench.tick(f"under load: change {turn + 1}")
                 change()
                 waits.append(bench.api.wait_for(made["id"], "ACTIVE"))
+                time.sleep(CHANGE_PAUSE_SECONDS)
             bench.tick("under load: the rest of the requests")
             outcome = finish()
         again = body_of(made["vip_address"])
@@ -358,7 +362,7 @@ global
     user haproxy
     group haproxy
     nbthread {threads}
-    maxconn 50000
+    maxconn 5000
 defaults
     mode http
     timeout connect 5s

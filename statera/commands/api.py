@@ -31,9 +31,10 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     store.close()
 
     def worker() -> Wsgi:
+        start.die_with_parent()  # or it would keep the port from the next octavia-api
         return load(settings, conf)
 
-    worker()
+    load(settings, conf)
     server = Server(
         "statera.api.wsgi:application", address=api.bind_host, port=api.bind_port, interface=Interfaces.WSGI,
         workers=api.workers, blocking_threads=api.threads, log_level=LogLevels.warning, process_name="octavia-api",

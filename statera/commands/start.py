@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every command does first: configuration, logging, and one clear sentence when it cannot start."""
 
+import ctypes
 import signal
 import sys
 import threading
@@ -13,6 +14,9 @@ from statera.config import Settings, load
 from statera.errors import SetupError
 
 Main = Callable[[Settings, cfg.ConfigOpts], None]
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
 
 
 def configure(
@@ -43,3 +47,8 @@ def stop_signal() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process by SIGTERM when the one that forked it dies, however suddenly."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

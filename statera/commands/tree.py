@@ -2,7 +2,6 @@
 """The five services as children of one process: started together, started again when they die, stopped together."""
 
 import asyncio
-import ctypes
 import signal
 import sys
 import time
@@ -11,14 +10,14 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from statera.commands.start import die_with_parent
+
 STOP_SECONDS = 30.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 15.0
 """Between a service's death and its next start; waits double while it dies young."""
 
 YOUNG_SECONDS = 30.0
 LARGEST_LOG = 20_000_000
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
 
 Say = Callable[[str], None]
 
@@ -105,10 +104,6 @@ async def run(service: Service, log: Path, stop: asyncio.Event) -> int:
     if not death.done():
         child.kill()
     return await death
-
-
-def die_with_parent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def within(event: asyncio.Event, seconds: float) -> None:

@@ -24,7 +24,7 @@ from statera.wire import Beat, Certificate, Down, Hello, Put, Renew, Roster, Spe
 
 LOG = logging.getLogger(__name__)
 
-FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.1, 5.0
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.1, 2.0
 CONNECT_SECONDS = 10.0
 REFRESH_SECONDS = 30.0
 """How often everything is said again, in case anything was lost on either side."""

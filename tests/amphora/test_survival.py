@@ -18,7 +18,7 @@ from statera.agent.teardown import teardown
 from statera.config import Haproxy, Settings
 from statera.errors import SetupError
 from statera.model.fleet import Role
-from statera.wire import Address, Applied, Gone, Interface, Report, VrrpSpec
+from statera.wire import Address, Applied, Gone, Interface, PersistenceSpec, Report, VrrpSpec
 
 
 def test_a_restarted_agent_finds_what_runs(lab, node, serving, wait_until):
@@ -144,6 +144,8 @@ def pair(lab):
     for role, own, peer, priority in ((Role.MASTER, 100, 101, 254), (Role.BACKUP, 101, 100, 253)):
         vrrp = VrrpSpec(priority=priority, peer_ip=f"{lab.net}.{peer}", advert_seconds=0.1)
         spec = lab.spec(role=role, address=f"{lab.net}.{own}", vrrp=vrrp, load_balancer_id="pair")
+        pool = replace(spec.pools[0], session_persistence=PersistenceSpec(type="SOURCE_IP"))
+        spec = replace(spec, pools=(pool,))
         node = lab.host(role.lower())
         node.carry(lab.network, spec.amphora_id)
         specs.append((node, spec))
@@ -168,7 +170,8 @@ def test_the_standby_takes_over_from_a_dead_master(lab, wait_until):
     print(f"\nserves after {took:.2f} s")
     if vrrp_words(backup) == ["MASTER"]:
         (master, one), (backup, two) = (backup, two), (master, one)
-    assert lab.get()
+    member = lab.get()["who"]
+    assert lab.get()["who"] == member
     master.stop()
     subprocess.run(["ip", "link", "set", namespace.outer_name(one.amphora_id, "eth1"), "down"], check=True)
     kill_all(master, one)
@@ -176,6 +179,7 @@ def test_the_standby_takes_over_from_a_dead_master(lab, wait_until):
     print(f"switched in {took:.2f} s")
     wait_until(lambda: vrrp_words(backup) == ["MASTER"])
     assert took < 2
+    assert {lab.get()["who"] for _ in range(4)} == {member}
 
 
 def test_the_standby_takes_over_when_haproxy_dies_twice(lab, wait_until):

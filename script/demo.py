@@ -104,8 +104,9 @@ class Story:
         late = Counter(sample.body for sample in load.samples if sample.at > since)
         self.expect("only b answers once a is out", set(late) == {"b (granian)"})
         window = max((sample.at - killed for sample in load.failed), default=0.0)
+        when = f", all sent within {1000 * window:.0f} ms of the kill" if load.failed else ""
         self.say(f"server a killed under load: in ERROR after {seconds:.2f} s, then only b answers; {len(load.failed)} "
-                 f"of {len(load.samples)} requests failed, all sent within {1000 * window:.0f} ms of the kill")
+                 f"of {len(load.samples)} requests failed{when}")
 
     def add_members_under_load(self) -> None:
         with Load(self.vip) as load:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the documents tell people to type works as it stands, but for folder and ports."""
 
+import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -44,7 +46,14 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 @pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md"])
 def test_what_the_document_has_one_type_works(document: str, environment: dict[str, str], tmp_path: Path) -> None:
     script = "set -eux -o pipefail\n" + typed(ROOT / document).replace(STATE, environment["STATERA_STATE"])
-    done = subprocess.run(["bash", "-c", script], env=environment, cwd=tmp_path, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout
+    said = tmp_path / "said"
+    with said.open("w") as output:
+        shell = subprocess.Popen(["bash", "-c", script], env=environment, cwd=tmp_path, stdout=output,
+                                 stderr=output, start_new_session=True)
+        try:
+            status = shell.wait(timeout=200)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)  # servers that it has left in the background
+    assert status == 0, said.read_text()
     assert not (tmp_path / "state").exists()

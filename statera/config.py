@@ -88,6 +88,10 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
         "h2", "http/1.1", "http/1.0"])
     default_pool_alpn_protocols: Annotated[list[str], doc("ALPN of pools that name none.")] = of([
         "h2", "http/1.1", "http/1.0"])
+    max_request_body_size: Annotated[int, Meta(ge=1), doc("Largest body of a request, bytes.")] = 8_388_608
+    idempotency_key_age: Annotated[
+        int, Meta(ge=1), doc("Seconds that a creation with the same Idempotency-Key is answered as the first time.")
+    ] = 86_400
     strict_immutability: Annotated[
         bool, doc("Refuse writes with 409 while a load balancer is pending, as upstream does.")
     ] = False
@@ -143,6 +147,10 @@ class Haproxy(Struct, frozen=True, kw_only=True):
     timeout_tcp_inspect: Annotated[int, doc("Default of the listener's field, milliseconds.")] = 0
 
 
+class Certificates(Struct, frozen=True, kw_only=True):
+    cert_manager: Annotated[str, doc("Where tenants keep their certificates: none, noop.")] = "none"
+
+
 class Quotas(Struct, frozen=True, kw_only=True):
     default_load_balancer_quota: Annotated[int, doc("-1 is no limit.")] = -1
     default_listener_quota: Annotated[int, doc("-1 is no limit.")] = -1
@@ -176,6 +184,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     controller_worker: ControllerWorker = ControllerWorker()
     health_manager: HealthManager = HealthManager()
     haproxy_amphora: Haproxy = Haproxy()
+    certificates: Certificates = Certificates()
     quotas: Quotas = Quotas()
     house_keeping: HouseKeeping = HouseKeeping()
     agent: Agent = Agent()

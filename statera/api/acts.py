@@ -13,8 +13,9 @@ from statera.api import capabilities
 from statera.api.choice import flavor_of
 from statera.api.identity import Identity
 from statera.api.policy import Policy
+from statera.api.rules.certificates import references
 from statera.config import Settings
-from statera.drivers.protocols import Network
+from statera.drivers.protocols import Network, Secrets
 from statera.errors import ImmutableObject, NotFound, PendingState, QuotaMet, Unavailable
 from statera.model.status import Provisioning
 from statera.store import events, status, tables, wishes
@@ -22,6 +23,7 @@ from statera.store.engine import Store
 from statera.store.events import Event
 from statera.store.lists import Row
 
+Payloads = Mapping[str, bytes | None]
 QUOTA_TITLES = {
     "load_balancer": "Load Balancer", "listener": "Listener", "pool": "Pool", "member": "Member",
     "health_monitor": "Health Monitor", "l7policy": "L7 Policy", "l7rule": "L7 Rule",
@@ -35,6 +37,7 @@ class Service(Struct, frozen=True):
     store: Store
     network: Network
     policy: Policy
+    secrets: Secrets | None = None
 
     @property
     def strict(self) -> bool:
@@ -59,19 +62,31 @@ class Service(Struct, frozen=True):
             raise Unavailable("Project busy.  Unable to lock the project.  Please try again.") from error
 
     @contextmanager
-    def act(self, identity: Identity, load_balancer_id: str, *, doing: str) -> Iterator["Act"]:
+    def act(
+        self, identity: Identity, load_balancer_id: str, *, doing: str, secrets: Payloads | None = None
+    ) -> Iterator["Act"]:
         """Lock a load balancer and change it; *doing* (`listener post`) is told in the event."""
         with self.writing() as connection:
             row = wishes.hold(connection, load_balancer_id)
             if row is None:
                 raise NotFound("Load Balancer", load_balancer_id)
-            yield Act(self, identity, connection, row, doing)
+            yield Act(self, identity, connection, row, doing, secrets=secrets)
 
-    def check_quota(self, connection: Connection, project_id: str, kind: str, *, more: int = 1) -> None:
-        """Raise `QuotaMet` when *more* objects would exceed the project's limit."""
+    def payloads(self, identity: Identity, body: object) -> Payloads:
+        """What the references in *body* refer to; asks outside, so it comes before any transaction."""
+        found = dict.fromkeys(references(body))
+        return {ref: self.secrets.fetch(ref, identity.caller) if self.secrets else None for ref in found}
+
+    def check_quota(
+        self, connection: Connection, project_id: str, kind: str, *, more: int = 1, hold: bool = True
+    ) -> None:
+        """Raise `QuotaMet` when *more* objects would exceed the project's limit.
+
+        Creations of one project then take turns (*hold*), unless this is only a first look.
+        """
         if not self.has_quotas or more <= 0:
             return
-        limit = wishes.quota_limit(connection, project_id, kind)
+        limit = wishes.quota_limit(connection, project_id, kind, hold=hold)
         if limit is None:
             limit = getattr(self.settings.quotas, f"default_{kind}_quota")
         if limit >= 0 and wishes.quota_use(connection, project_id, kind) + more > limit:
@@ -83,10 +98,10 @@ class Act:
 
     def __init__(
         self, service: Service, identity: Identity, connection: Connection, load_balancer: Row, doing: str,
-        version: int | None = None,
+        version: int | None = None, *, secrets: Payloads | None = None,
     ) -> None:
         self.service, self.identity, self.connection = service, identity, connection
-        self.load_balancer, self.doing = load_balancer, doing
+        self.load_balancer, self.doing, self.secrets = load_balancer, doing, secrets or {}
         self._version, self._is_new = version, version is not None
 
     @property

@@ -32,7 +32,7 @@ from statera.api.resources import (
 )
 from statera.api.versions import Mark, Versions
 from statera.config import Settings
-from statera.drivers.protocols import Network
+from statera.drivers.protocols import Network, Secrets
 from statera.errors import SetupError
 from statera.store.engine import Store
 
@@ -78,13 +78,17 @@ def _tree(
 
 
 def build(
-    settings: Settings, conf: cfg.ConfigOpts, store: Store, network: Network, *, mounts: Sequence[Mount] = ()
+    settings: Settings, conf: cfg.ConfigOpts, store: Store, network: Network, *, mounts: Sequence[Mount] = (),
+    secrets: Secrets | None = None,
 ) -> Wsgi:
-    """The whole application. Raise `SetupError` for an unknown auth_strategy or defaults that contradict rules."""
+    """The whole application; without *secrets* no certificate can be had.
+
+    Raise `SetupError` for an unknown auth_strategy or defaults that contradict rules.
+    """
     strategy = settings.api_settings.auth_strategy
     if strategy not in IDENTITY:
         raise SetupError(f"[api_settings] auth_strategy = {strategy} is not one of {', '.join(IDENTITY)}")
-    service = Service(settings, store, network, Policy(conf, everyone_is_admin=strategy == "noauth"))
+    service = Service(settings, store, network, Policy(conf, everyone_is_admin=strategy == "noauth"), secrets)
     app: Wsgi = IDENTITY[strategy](application(service, mounts=mounts), settings, conf)
     return front(_edged(app, conf))
 

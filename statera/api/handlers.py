@@ -7,14 +7,16 @@ from uuid import uuid4
 
 import falcon
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from sqlalchemy import ColumnElement, Connection, Table, select
 
 from statera.api import capabilities, faults, requests
 from statera.api.acts import Act, Service
 from statera.api.fields import changed, columns_of, posted, with_defaults, with_nulls
+from statera.api.idempotency import Once, once
 from statera.api.identity import Identity, identify
 from statera.api.kinds import Kind, select_fields
+from statera.api.rules.certificates import references
 from statera.config import ApiSettings
 from statera.errors import BadRequest, Forbidden, ImmutableObject, NotFound
 from statera.store import lists, tables, wishes
@@ -24,7 +26,10 @@ Values = Mapping[str, Any]
 
 
 class Place(Struct, frozen=True):
-    """Where a new object goes: its load balancer, who owns that, and what the path adds to the object."""
+    """Where an object is or goes: its load balancer, who owns that.
+
+    *values* are what it holds now, or what the path adds to a new one.
+    """
 
     lb_id: str
     project_id: str
@@ -92,9 +97,13 @@ def place_of(row: Row) -> Place:
 
 
 def respond(response: falcon.Response, document: object, *, status: int = 200) -> None:
+    respond_encoded(response, msgspec.json.encode(document), status=status)
+
+
+def respond_encoded(response: falcon.Response, document: bytes, *, status: int) -> None:
     response.status = status
     response.content_type = falcon.MEDIA_JSON
-    response.data = msgspec.json.encode(document)
+    response.data = document
 
 
 def respond_nothing(response: falcon.Response, *, status: int = 204) -> None:
@@ -128,12 +137,18 @@ class Collection:
         with service.store.read() as connection:
             place = child.place(connection, {**values, **path})
         service.policy.require(identity, f"{kind.policy}:post", project_id=place.project_id)
-        child.outside_post(service, identity, place, values)
-        with service.act(identity, place.lb_id, doing=f"{kind.title} post") as act:
-            capabilities.provider(act.load_balancer["provider"])
-            id = child.create(act, {**values, **place.values})
-            row = kind.one(act.connection, id)
-        respond(response, {kind.name: row}, status=201)
+
+        def create(once: Once) -> bytes:
+            child.outside_post(service, identity, place, values)
+            secrets = service.payloads(identity, values)
+            with service.act(identity, place.lb_id, doing=f"{kind.title} post", secrets=secrets) as act:
+                capabilities.provider(act.load_balancer["provider"])
+                id = child.create(act, {**values, **place.values})
+                answer = msgspec.json.encode({kind.name: kind.one(act.connection, id)})
+                once.keep(act.connection, answer)
+            return answer
+
+        respond_encoded(response, once(service, request, identity, values).answer(create), status=201)
 
     def on_put(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
         raise faults.missing("id")
@@ -167,7 +182,9 @@ class Item:
         if sent is None:
             sent = {} if document.get(kind.name) == {} else refuse_missing(child.missing_object)
         child.outside_put(self.service, identity, place, sent)
-        with self.service.act(identity, place.lb_id, doing=f"{kind.title} {id} put") as act:
+        named = {**place.values, **sent} if any(references(sent)) else {}
+        secrets = self.service.payloads(identity, named)
+        with self.service.act(identity, place.lb_id, doing=f"{kind.title} {id} put", secrets=secrets) as act:
             row = self._under_lock(act, id)
             if row["deleting"] and "version" not in row:
                 raise ImmutableObject(kind.title, id)
@@ -194,7 +211,7 @@ class Item:
         self.service.policy.require(identity, f"{self.kind.policy}:{action}", project_id=row["project_id"])
         if parent and owner and self.child.one_parent and row[parent.column] != owner["id"]:
             raise NotFound(self.kind.title, row["id"])
-        return place_of(row)
+        return structs.replace(place_of(row), values=row)
 
     def _under_lock(self, act: Act, id: str) -> Row:
         if self.kind.table is not tables.load_balancers:

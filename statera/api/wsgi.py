@@ -23,7 +23,8 @@ def load(settings: Settings, conf: cfg.ConfigOpts) -> app.Wsgi:
     store = build.open_store(settings)
     is_local = settings.controller_worker.network_driver == "local"
     mounts = [neutron.mount(NetworkBook(store), prefix=app.FOREIGN)] if is_local else []
-    return app.build(settings, conf, store, build.network(settings, store), mounts=mounts)
+    return app.build(settings, conf, store, build.network(settings, store), mounts=mounts,
+                     secrets=build.secrets(settings))
 
 
 class Lazy:

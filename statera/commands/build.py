@@ -9,7 +9,8 @@ from statera.drivers.compute.hosts import Hosts
 from statera.drivers.compute.noop import NoopCompute
 from statera.drivers.network.local import LocalNetworks
 from statera.drivers.network.noop import NoopNetwork
-from statera.drivers.protocols import Compute, Network
+from statera.drivers.protocols import Compute, Network, Secrets
+from statera.drivers.secrets.noop import NoopSecrets
 from statera.errors import SetupError
 from statera.store.engine import Store
 from statera.store.networks import NetworkBook
@@ -21,6 +22,7 @@ NETWORK: Mapping[str, Callable[[Store], Network]] = {
     "local": lambda store: LocalNetworks(NetworkBook(store)),
     "noop": lambda _store: NoopNetwork(),
 }
+SECRETS: Mapping[str, Callable[[], Secrets | None]] = {"none": lambda: None, "noop": NoopSecrets}
 
 
 def open_store(settings: Settings) -> Store:
@@ -33,14 +35,19 @@ def open_store(settings: Settings) -> Store:
 
 
 def compute(settings: Settings) -> Compute:
-    return _named("compute_driver", settings.controller_worker.compute_driver, COMPUTE)()
+    return _named("[controller_worker] compute_driver", settings.controller_worker.compute_driver, COMPUTE)()
 
 
 def network(settings: Settings, store: Store) -> Network:
-    return _named("network_driver", settings.controller_worker.network_driver, NETWORK)(store)
+    return _named("[controller_worker] network_driver", settings.controller_worker.network_driver, NETWORK)(store)
+
+
+def secrets(settings: Settings) -> Secrets | None:
+    """Where tenants keep certificates; None when there is no such place."""
+    return _named("[certificates] cert_manager", settings.certificates.cert_manager, SECRETS)()
 
 
 def _named(option: str, name: str, drivers: Mapping[str, Driver]) -> Driver:
     if name not in drivers:
-        raise SetupError(f"[controller_worker] {option} = {name} is not one of {', '.join(sorted(drivers))}")
+        raise SetupError(f"{option} = {name} is not one of {', '.join(sorted(drivers))}")
     return drivers[name]

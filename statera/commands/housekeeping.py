@@ -66,6 +66,7 @@ def purges(settings: HouseKeeping) -> dict[str, Purge]:
         "amphorae that are gone": lambda c: sweep.purge_amphorae(c, _ago(settings.amphora_expiry_age)),
         "old events": lambda c: sweep.purge_events(c, _ago(settings.event_expiry_age)),
         "expired node tokens": sweep.purge_tokens,
+        "old answers of creations": sweep.purge_idempotency_keys,
     }
 
 

@@ -8,7 +8,16 @@ from sqlalchemy import Connection, case, delete, exists, func, select
 
 from statera.store.clock import now_ms
 from statera.store.settle import ask_for_pass
-from statera.store.tables import amphorae, events, listener_statistics, load_balancers, node_tokens, ports, tags
+from statera.store.tables import (
+    amphorae,
+    events,
+    idempotency_keys,
+    listener_statistics,
+    load_balancers,
+    node_tokens,
+    ports,
+    tags,
+)
 
 
 class Orphan(NamedTuple):
@@ -67,6 +76,11 @@ def purge_events(connection: Connection, before: datetime) -> int:
 def purge_tokens(connection: Connection) -> int:
     """Remove tokens that no node has used in time. Returns how many."""
     return connection.execute(delete(node_tokens).where(node_tokens.c.expires_ms < now_ms())).rowcount
+
+
+def purge_idempotency_keys(connection: Connection) -> int:
+    """Remove answers that nobody may ask for again. Returns how many."""
+    return connection.execute(delete(idempotency_keys).where(idempotency_keys.c.expires_ms < now_ms())).rowcount
 
 
 def orphans(connection: Connection, device_owner: str) -> frozenset[Orphan]:

@@ -127,16 +127,17 @@ COUNTED: Mapping[str, Table] = {
 }
 
 
-def quota_limit(connection: Connection, project_id: str, kind: str) -> int | None:
+def quota_limit(connection: Connection, project_id: str, kind: str, *, hold: bool = True) -> int | None:
     """The project's own limit, None when the configured default counts.
 
-    Holds the project's row, made when there is none, so that creations of one project take turns.
+    *hold* locks the project's row, made when there is none, so that creations of one project take turns.
     """
     quota = tables.quotas
-    statement = select(quota.c[kind]).where(quota.c.project_id == project_id).with_for_update()
-    row = connection.execute(statement).one_or_none()
+    statement = select(quota.c[kind]).where(quota.c.project_id == project_id)
+    row = connection.execute(statement.with_for_update() if hold else statement).one_or_none()
     if row is None:
-        connection.execute(insert(quota).values(project_id=project_id))
+        if hold:
+            connection.execute(insert(quota).values(project_id=project_id))
         return None
     limit: int | None = row[0]
     return limit

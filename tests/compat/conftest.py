@@ -16,6 +16,7 @@ from sqlalchemy import event, update
 from statera.api.app import build
 from statera.config import load
 from statera.drivers.network.noop import NoopNetwork
+from statera.drivers.secrets.noop import NoopSecrets
 from statera.store import settle, tables
 from statera.store.engine import Store
 
@@ -156,7 +157,7 @@ def worlds(tmp_path: Path, empty_database: Path) -> Iterator[Callable[..., World
         database = tmp_path / f"statera-{len(stores)}.db"
         shutil.copy(empty_database, database)
         stores.append(Store(f"sqlite:///{database}"))
-        return World(stores[-1], build(settings, conf, stores[-1], NoopNetwork()))
+        return World(stores[-1], build(settings, conf, stores[-1], NoopNetwork(), secrets=NoopSecrets()))
 
     yield make
     for store in stores:

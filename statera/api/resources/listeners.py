@@ -132,7 +132,7 @@ def judged(act: Act, values: dict[str, Any], others: Sequence[Values]) -> dict[s
 def case_of(act: Act, sent: Values, after: Values) -> rules.Case:
     lb = act.load_balancer
     vips = (lb["vip_address"], *(vip["ip_address"] for vip in lb["additional_vips"]))
-    return rules.Case(sent, after, act.settings.api_settings, vips, tuple(lb["vip_sg_ids"]))
+    return rules.Case(sent, after, act.settings.api_settings, vips, tuple(lb["vip_sg_ids"]), act.secrets)
 
 
 def match_pool(act: Act, protocol: str, pool_id: str) -> None:

@@ -6,13 +6,15 @@ from typing import Any
 from uuid import uuid4
 
 import falcon
+import msgspec
 from sqlalchemy import Connection
 
 from statera.api import choice, tree, vip
-from statera.api.acts import Act, Service
+from statera.api.acts import Act, Payloads, Service
 from statera.api.choice import Choice
 from statera.api.fields import REQUIRED, Field, columns_of, tags, text, with_defaults
-from statera.api.handlers import Child, Collection, Place, Values, read_post, resolved, respond
+from statera.api.handlers import Child, Collection, Place, Values, read_post, resolved, respond_encoded
+from statera.api.idempotency import Once, once
 from statera.api.identity import Identity, identify
 from statera.api.kinds import Kind
 from statera.api.requests import is_true, refuse_query
@@ -77,15 +79,25 @@ class LoadBalancers(Collection):
         values = with_defaults(FIELDS, sent, service.settings)
         values["project_id"] = values["project_id"] or identity.project_id
         _require_access(service, identity, values["project_id"], sent)
-        place = _find_vip(service, identity, values)
-        with service.store.read() as connection:
-            chosen = choice.choose(connection, sent, service.settings)
-        with service.writing() as connection:
-            service.check_quota(connection, values["project_id"], "load_balancer")
-        vip.require_permitted(place.network_id, service.settings.networking, chosen.zone.get("valid_vip_networks", ()))
-        _require_groups_fit(chosen.vip_vnic_type, values["vip_sg_ids"])
-        tree.collect(values["pools"], values["listeners"])
-        respond(response, {KIND.name: _create(service, identity, values, place, chosen)}, status=201)
+
+        def create(once: Once) -> bytes:
+            place = _find_vip(service, identity, values)
+            chosen = _choose(service, values, sent)
+            networks = chosen.zone.get("valid_vip_networks", ())
+            vip.require_permitted(place.network_id, service.settings.networking, networks)
+            _require_groups_fit(chosen.vip_vnic_type, values["vip_sg_ids"])
+            tree.collect(values["pools"], values["listeners"])
+            return _create(service, identity, values, place, chosen, once=once)
+
+        respond_encoded(response, once(service, request, identity, sent).answer(create), status=201)
+
+
+def _choose(service: Service, values: Values, sent: Values) -> Choice:
+    """Provider, flavor and zone; a project that may have no more load balancers learns of it here already."""
+    with service.store.read() as connection:
+        chosen = choice.choose(connection, sent, service.settings)
+        service.check_quota(connection, values["project_id"], "load_balancer", hold=False)
+    return chosen
 
 
 def _require_access(service: Service, identity: Identity, project_id: str | None, sent: Values) -> None:
@@ -111,10 +123,10 @@ def _require_groups_fit(vnic_type: str, group_ids: Sequence[str]) -> None:
 
 
 def _create(
-    service: Service, identity: Identity, values: dict[str, Any], place: vip.VipPlace, chosen: Choice
-) -> dict[str, Any]:
+    service: Service, identity: Identity, values: dict[str, Any], place: vip.VipPlace, chosen: Choice, *, once: Once
+) -> bytes:
     """Allocate the VIP, then write all rows; the VIP goes back when they cannot be written."""
-    id = str(uuid4())
+    id, secrets = str(uuid4()), service.payloads(identity, values)
     allocated = service.network.allocate_vip(VipRequest(
         load_balancer_id=id, project_id=values["project_id"], network_id=place.network_id, port_id=place.port_id,
         addresses=(
@@ -126,7 +138,10 @@ def _create(
     try:
         with service.writing() as connection:
             service.check_quota(connection, values["project_id"], "load_balancer")
-            return _write(service, identity, connection, _columns(id, values, place, chosen, allocated), values)
+            wishes.add_load_balancer(connection, _columns(id, values, place, chosen, allocated))
+            answer = msgspec.json.encode({KIND.name: _grow(service, identity, connection, id, values, secrets)})
+            once.keep(connection, answer)
+            return answer
     except BaseException:
         service.network.release_vip(id)
         raise
@@ -149,17 +164,17 @@ def _columns(
     }
 
 
-def _write(
-    service: Service, identity: Identity, connection: Connection, columns: dict[str, Any], values: dict[str, Any]
+def _grow(
+    service: Service, identity: Identity, connection: Connection, id: str, values: Values, secrets: Payloads
 ) -> dict[str, Any]:
-    wishes.add_load_balancer(connection, columns)
-    wishes.add_tags(connection, {columns["id"]: values["tags"]})
-    row = wishes.hold(connection, columns["id"])
+    """Write all that hangs on the new row; the load balancer in its full form."""
+    wishes.add_tags(connection, {id: values["tags"]})
+    row = wishes.hold(connection, id)
     assert row is not None, "just written"
-    act = Act(service, identity, connection, row, "Load Balancer post", version=1)
+    act = Act(service, identity, connection, row, "Load Balancer post", version=1, secrets=secrets)
     act.tell()
     tree.grow(act, values["pools"], values["listeners"])
-    return tree.full(connection, KIND, columns["id"])
+    return tree.full(connection, KIND, id)
 
 
 def look_outside(service: Service, identity: Identity, place: Place, sent: Values) -> None:

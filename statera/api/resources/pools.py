@@ -85,7 +85,7 @@ def place(connection: Connection, values: Values) -> Place:
 
 def create(act: Act, values: dict[str, Any]) -> str:
     listener = _listener(act, values)
-    rules.check(rules.PERSISTENCE_POST, rules.Case(values, values, act.settings.api_settings))
+    rules.check(rules.PERSISTENCE_POST, case_of(act, values, values))
     act.quota("pool")
     if listener and listener["default_pool_id"]:
         raise Conflict("This listener already has a default pool")
@@ -111,10 +111,14 @@ def _listener(act: Act, values: Values) -> Row | None:
 
 def judged(act: Act, values: dict[str, Any]) -> dict[str, Any]:
     """The pool as it will be stored, if the TLS rules allow it."""
-    rules.check(rules.POOL_POST, rules.Case(values, values, act.settings.api_settings))
+    rules.check(rules.POOL_POST, case_of(act, values, values))
     if not values["tls_enabled"]:
         return values
     return values | {name: default(act.settings) for name, default in TLS_DEFAULTS.items() if values[name] is None}
+
+
+def case_of(act: Act, sent: Values, after: Values) -> rules.Case:
+    return rules.Case(sent, after, act.settings.api_settings, secrets=act.secrets)
 
 
 def change(act: Act, row: Row, sent: dict[str, Any]) -> None:
@@ -123,8 +127,7 @@ def change(act: Act, row: Row, sent: dict[str, Any]) -> None:
         stored = row["session_persistence"] or {}
         persistence = changes["session_persistence"]
         changes["session_persistence"] = persistence | {"type": persistence["type"] or stored.get("type")}
-    case = rules.Case(changes, {**row, **changes}, act.settings.api_settings)
-    rules.check((*rules.PERSISTENCE_PUT, *rules.POOL_PUT), case)
+    rules.check((*rules.PERSISTENCE_PUT, *rules.POOL_PUT), case_of(act, changes, {**row, **changes}))
     changes |= {name: default(act.settings) for name, default in TLS_DEFAULTS.items()
                 if name != "alpn_protocols" and name in sent and sent[name] is None}
     act.require_lb()

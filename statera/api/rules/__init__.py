@@ -8,75 +8,12 @@ database or the network knows are put into the case by the caller.
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
 
-from msgspec import Struct
-
+from statera.api.rules.cases import Case as Case
+from statera.api.rules.cases import Rule, Values, rule, when
+from statera.api.rules.cases import check as check
+from statera.api.rules.certificates import good_authority, good_certificates
 from statera.errors import ApiError, BadRequest, DisabledOption, Invalid, InvalidOption
-
-Values = Mapping[str, Any]
-
-
-class Options(Protocol):
-    """The settings that rules ask for."""
-
-    @property
-    def allow_tls_terminated_listeners(self) -> bool: ...
-    @property
-    def allow_prometheus_listeners(self) -> bool: ...
-    @property
-    def allow_ping_health_monitors(self) -> bool: ...
-    @property
-    def tls_cipher_prohibit_list(self) -> str: ...
-    @property
-    def minimum_tls_version(self) -> str: ...
-    @property
-    def udp_connect_min_interval_health_monitor(self) -> int: ...
-
-
-class Case(Struct, frozen=True):
-    """*sent* is what the request says (POST: with its defaults), *after* the object as it would become.
-
-    *vips* are the load balancer's addresses.
-    """
-
-    sent: Values
-    after: Values
-    settings: Options
-    vips: tuple[str, ...] = ()
-    vip_sg_ids: tuple[str, ...] = ()
-
-    @property
-    def protocol(self) -> str:
-        return str(self.after["protocol"])
-
-    def names(self, *fields: str) -> bool:
-        """Whether the request gives one of the fields a value."""
-        return any(self.sent.get(field) for field in fields)
-
-    def has(self, *fields: str) -> bool:
-        """Whether one of the fields has a value, stored or sent."""
-        return any(self.after.get(field) for field in fields)
-
-
-Rule = Callable[[Case], ApiError | None]
-
-
-def check(rules: Iterable[Rule], case: Case) -> None:
-    """Raise the fault of the first broken rule."""
-    for rule in rules:
-        fault = rule(case)
-        if fault is not None:
-            raise fault
-
-
-def rule(broken: Callable[[Case], object], text: str, fault: type[ApiError] = Invalid) -> Rule:
-    """A rule with a fixed fault; *text* may name fields of the case's object."""
-    def judge(case: Case) -> ApiError | None:
-        return fault(text.format_map(case.after)) if broken(case) else None
-
-    return judge
-
 
 # Pools behind listeners.
 
@@ -157,14 +94,6 @@ def good_alpn(case: Case) -> ApiError | None:
         return None
     return Invalid("Empty ALPN protocol list. Either specify at least one ALPN protocol or remove this parameter to "
                    "use the default.")
-
-
-def when(applies: Callable[[Case], object], *rules: Rule) -> Rule:
-    """The *rules* where they apply."""
-    def judge(case: Case) -> ApiError | None:
-        return next(filter(None, (each(case) for each in rules)), None) if applies(case) else None
-
-    return judge
 
 
 # Listeners.
@@ -258,6 +187,8 @@ LISTENER_POST: tuple[Rule, ...] = (
     AUTHENTICATION_NEEDS_CA,
     CRL_NEEDS_CA,
     good_ciphers,
+    good_certificates(*CERTIFICATES),
+    good_authority(CA, CRL),
 )
 """Up to the certificates; between these and the next stands the test that the port is free."""
 
@@ -276,7 +207,9 @@ LISTENER_PUT: tuple[Rule, ...] = (
     NO_CERTIFICATES,
     AUTHENTICATION_NEEDS_CA,
     good_headers(lambda headers: list(headers)),
+    good_certificates(*CERTIFICATES),
     CRL_NEEDS_CA,
+    good_authority(CA, CRL),
     good_cidrs,
     good_ciphers,
     good_tls_versions,
@@ -333,10 +266,12 @@ def persistence_rules(packet_protocols: str) -> tuple[Rule, ...]:
 PERSISTENCE_POST = persistence_rules("UDP and SCTP")
 PERSISTENCE_PUT = persistence_rules("UDP")
 
-POOL_CA, POOL_CRL = "ca_tls_container_ref", "crl_container_ref"
+POOL_CERTIFICATE, POOL_CA, POOL_CRL = "tls_container_ref", "ca_tls_container_ref", "crl_container_ref"
 POOL_POST: tuple[Rule, ...] = (
     rule(lambda case: case.has(POOL_CRL) and not case.has(POOL_CA),
          "A CA certificate reference is required to specify a revocation list."),
+    good_certificates(POOL_CERTIFICATE),
+    good_authority(POOL_CA, POOL_CRL),
     good_ciphers,
     when(lambda case: case.after["tls_enabled"], good_tls_versions, good_alpn),
 )
@@ -345,6 +280,8 @@ POOL_PUT: tuple[Rule, ...] = (
          "A CA reference cannot be removed when a certificate revocation list is present."),
     rule(lambda case: case.has(POOL_CRL) and not case.has(POOL_CA),
          "A CA reference is required to specify a certificate revocation list."),
+    good_certificates(POOL_CERTIFICATE),
+    good_authority(POOL_CA, POOL_CRL),
     good_ciphers,
     good_tls_versions,
     good_alpn,

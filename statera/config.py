@@ -31,18 +31,6 @@ def doc(text: str) -> Meta:
     return Meta(description=text)
 
 
-class Secret(str):
-    """Text that prints as stars; `reveal()` gives it away."""
-
-    def __repr__(self) -> str:
-        return "***"
-
-    __str__ = __repr__
-
-    def reveal(self) -> str:
-        return str.__str__(self)
-
-
 class Default(Struct, frozen=True, kw_only=True):
     host: Annotated[str, doc("Name of this host in leases and logs; the host name when empty.")] = ""
     state_path: Annotated[str, doc("Folder that holds everything Statera keeps on this host.")] = "/var/lib/statera"

@@ -164,6 +164,14 @@ def test_others_see_only_what_is_shared_and_change_nothing(neutron: Neutron) -> 
     assert neutron.fault("subnet", who=STRANGER, network_id=shared["id"], cidr="10.0.0.0/24")[0] == 404
 
 
+def test_readers_only_look(neutron: Neutron) -> None:
+    net = neutron.make("network", name="net")
+    reader = TENANT | {"X-Roles": "reader"}
+    assert neutron.names("network", who=reader) == ["net"]
+    assert neutron.fault("network", who=reader, name="other")[0] == 403
+    assert neutron.call("DELETE", f"networks/{net['id']}", who=reader).status_code == 403
+
+
 def test_only_admins_name_a_bridge_and_each_bridge_is_one_network(neutron: Neutron) -> None:
     bridge = {"provider:physical_network": "br-ex"}
     assert neutron.fault("network", name="ext", **bridge)[0] == 403

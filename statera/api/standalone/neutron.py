@@ -18,6 +18,9 @@ from statera.errors import ApiError, BadField, BadRequest, Forbidden, NotFound
 from statera.store.networks import NetworkBook
 
 PAGING = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"})
+WRITERS = frozenset({"admin", "member", "load-balancer_member"})
+"""Roles that may make, change and delete what is their project's; everybody else only looks."""
+
 P = ParamSpec("P")
 Responder = Callable[Concatenate[Any, falcon.Request, falcon.Response, P], None]
 
@@ -99,7 +102,7 @@ class Collection:
 
     @faults
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        who = caller(req)
+        who = writer(req)
         id = self.kind.create(self.desk, body_of(req, self.kind), who)
         resp.status = HTTPStatus.CREATED
         resp.media = {self.kind.name: one(self.desk, self.kind, id, who)}
@@ -117,21 +120,31 @@ class Item:
 
     @faults
     def on_put(self, req: falcon.Request, resp: falcon.Response, id: str) -> None:
-        own(self.desk, self.kind, id, caller(req))
+        own(self.desk, self.kind, id, writer(req))
         self.desk.rename(self.kind.plural, id, body_of(req, self.kind))
         self.on_get(req, resp, id)
 
     @faults
     def on_delete(self, req: falcon.Request, resp: falcon.Response, id: str) -> None:
-        own(self.desk, self.kind, id, caller(req))
+        own(self.desk, self.kind, id, writer(req))
         self.kind.delete(self.desk, id)
         resp.status = HTTPStatus.NO_CONTENT
 
 
 def caller(req: falcon.Request) -> Who:
     """From the headers of whoever authenticated the request."""
-    roles = {role.strip() for role in (req.get_header("X-Roles") or "").split(",")}
-    return Who(req.get_header("X-Project-Id"), "admin" in roles)
+    return Who(req.get_header("X-Project-Id"), "admin" in roles(req))
+
+
+def writer(req: falcon.Request) -> Who:
+    """The caller; raise `Forbidden` for one who may only look."""
+    if WRITERS.isdisjoint(roles(req)):
+        raise Forbidden()
+    return caller(req)
+
+
+def roles(req: falcon.Request) -> set[str]:
+    return {role.strip() for role in (req.get_header("X-Roles") or "").split(",")}
 
 
 def one(desk: Desk, kind: Kind, id: str, who: Who) -> Shown:

@@ -44,14 +44,16 @@ _tally = msgspec.json.Decoder(Tally)
 
 
 class Amphora:
-    """*netlink* is the one thread that enters namespaces."""
+    """*netlink* is the one thread that enters namespaces; *gate* lets so many first passes run side by side."""
 
     def __init__(
-        self, home: Home, emit: Callable[[Up], None], *, machine: Machine, command: str, netlink: Executor
+        self, home: Home, emit: Callable[[Up], None], *, machine: Machine, command: str, netlink: Executor,
+        gate: asyncio.Semaphore,
     ) -> None:
         self.home = home
         self._emit = emit
         self._netlink = netlink
+        self._gate = gate
         self._wake = asyncio.Event()
         self._proxy = Proxy(home, machine, command, died=self._on_death)
         self._vrrp = Vrrp(home, died=self._wake.set)
@@ -66,6 +68,7 @@ class Amphora:
         self._saved = 0.0
         self._task: asyncio.Task[None] | None = None
         self.version = 0
+        self.tried = asyncio.Event()
 
     def restore(self) -> None:
         """Take spec and counters from the disk. Raise `msgspec.DecodeError` for a spec that cannot be read."""
@@ -74,12 +77,9 @@ class Amphora:
         counted = read(self.home.counters)
         self._tally = _tally.decode(counted) if counted else Tally()
 
-    async def first_pass(self) -> None:
-        """Adopt what runs and repair what does not; then go on in a task of its own."""
-        await self._proxy.adopt()
-        self.version = self._proxy.running.applied.version if self._proxy.running else 0
-        delay = await self._pass(RETRY_FIRST_SECONDS)
-        self._task = asyncio.create_task(self._run(delay), name=f"amphora {self.home.amphora_id}")
+    def start(self) -> None:
+        """Adopt what runs, repair what does not, and follow what is wanted, in a task of its own."""
+        self._task = asyncio.create_task(self._run(), name=f"amphora {self.home.amphora_id}")
 
     def put(self, spec: Spec) -> None:
         """Want *spec* from now on, and say so when it runs; for one that is older, say what runs instead."""
@@ -155,7 +155,12 @@ class Amphora:
         if self.home.folder.exists():
             write(self.home.counters, msgspec.json.encode(self._tally))
 
-    async def _run(self, delay: float | None) -> None:
+    async def _run(self) -> None:
+        async with self._gate:
+            await self._proxy.adopt()
+            self.version = self._proxy.running.applied.version if self._proxy.running else 0
+            delay = await self._pass(RETRY_FIRST_SECONDS)
+        self.tried.set()
         backoff = RETRY_FIRST_SECONDS
         while True:
             try:

@@ -25,7 +25,8 @@ from statera.render.haproxy import Machine
 from statera.wire import Applied, LocalNetwork, Roster, Spec, Up
 
 MOST_THREADS = 4
-RESTORES_AT_ONCE = 8
+FIRST_PASSES_AT_ONCE = 8
+RESTORE_SECONDS = 30.0
 REMOVAL_RETRY_SECONDS = 2.0
 STOP_SECONDS = 5.0
 
@@ -40,6 +41,7 @@ class Host:
         self._state = state
         self._emit = emit
         self._netlink = ThreadPoolExecutor(1, "netlink")
+        self._gate = asyncio.Semaphore(FIRST_PASSES_AT_ONCE)
         self._amphorae: dict[str, Amphora] = {}
         self._leaving: dict[str, asyncio.Task[None]] = {}
         self._networks: tuple[LocalNetwork, ...] = ()
@@ -53,15 +55,18 @@ class Host:
     async def start(self) -> None:
         """Adopt what an earlier agent left running and restore what does not run, from the disk alone.
 
-        Returns when each amphora was tried once; failures are retried behind. Raise `SetupError` when this
-        host cannot carry amphorae.
+        Returns when each amphora was tried once, or half a minute is over; the rest goes on behind. Raise
+        `SetupError` when this host cannot carry amphorae.
         """
         self._machine = machine_of(self._settings)
         _log.info("this host's limit of open files allows %d connections of an amphora", self._machine.most_connections)
         self._networks = stored_networks(self._state)
         await self._ensure_networks()
-        gate = asyncio.Semaphore(RESTORES_AT_ONCE)
-        await asyncio.gather(*(self._restore(home, gate) for home in homes(self._state)))
+        for home in homes(self._state):
+            self._restore(home)
+        tries = [asyncio.create_task(amphora.tried.wait()) for amphora in self._amphorae.values()]
+        if tries:
+            await asyncio.wait(tries, timeout=RESTORE_SECONDS)
         self._reporting = asyncio.create_task(self._report_for_ever(), name="reports")
 
     def running(self) -> dict[str, int]:
@@ -99,22 +104,21 @@ class Host:
         await asyncio.gather(*(amphora.stop() for amphora in self._amphorae.values()))
         self._netlink.shutdown()
 
-    async def _restore(self, home: Home, gate: asyncio.Semaphore) -> None:
-        async with gate:
-            amphora = self._new(home)
-            try:
-                amphora.restore()
-            except msgspec.DecodeError as error:
-                _log.error("amphora %s: its files cannot be read: %s", home.amphora_id, error)
-            self._amphorae[home.amphora_id] = amphora
-            await amphora.first_pass()
+    def _restore(self, home: Home) -> None:
+        amphora = self._new(home)
+        try:
+            amphora.restore()
+        except msgspec.DecodeError as error:
+            _log.error("amphora %s: its files cannot be read: %s", home.amphora_id, error)
+        self._amphorae[home.amphora_id] = amphora
+        amphora.start()
 
     async def _amphora(self, amphora_id: str) -> Amphora:
         if amphora_id in self._leaving:
             await asyncio.wait([self._leaving[amphora_id]])
         if amphora_id not in self._amphorae:
             amphora = self._amphorae[amphora_id] = self._new(Home(self._state, amphora_id))
-            await amphora.first_pass()
+            amphora.start()
         return self._amphorae[amphora_id]
 
     def _new(self, home: Home) -> Amphora:
@@ -122,7 +126,8 @@ class Host:
             raise GiveUp("AGENT_NOT_STARTED", "the agent has not started")
         machine = msgspec.structs.replace(self._machine, run=str(home.run), chroot=str(home.chroot))
         command = self._settings.haproxy_amphora.haproxy_cmd
-        return Amphora(home, self._emit, machine=machine, command=command, netlink=self._netlink)
+        return Amphora(
+            home, self._emit, machine=machine, command=command, netlink=self._netlink, gate=self._gate)
 
     async def _remove(self, amphora: Amphora) -> None:
         while True:

@@ -40,8 +40,10 @@ async def run(argv: Sequence[str], *, amphora_id: str | None = None, stdin: byte
         async with asyncio.timeout(PATIENCE_SECONDS):
             output, _ = await child.communicate(stdin)
     except TimeoutError:
-        child.kill()
         raise TryAgain("PROGRAM_STUCK", f"{' '.join(argv)}: not done after {PATIENCE_SECONDS} s") from None
+    finally:
+        if child.returncode is None:
+            child.kill()
     if child.returncode != 0:
         raise TryAgain("PROGRAM_FAILED", f"{' '.join(argv)}: exit status {child.returncode}: {gist(output)}")
 

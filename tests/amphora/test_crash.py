@@ -25,7 +25,7 @@ def test_nobody_notices_an_agent_that_is_killed_again_and_again(lab, node, servi
     seed = random.randrange(1_000_000)
     dice = random.Random(seed)
     print(f"\nseed {seed}")
-    with lab.load(clients=8) as came:
+    with lab.load(clients=4) as came:
         for _ in range(5):
             live_for(dice.uniform(0.0, 0.6), node.state, orders)
     assert set(came["outcome"]) == {"200"}, came

@@ -129,7 +129,8 @@ class Link:
             self._renewed.clear()
             self._outbox.put(Renew(csr=await asyncio.to_thread(self._identity.csr)))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._renewed.wait(), RENEWAL_SECONDS)
+                async with asyncio.timeout(RENEWAL_SECONDS):
+                    await self._renewed.wait()
 
     @staticmethod
     async def _say(ws: Socket, message: Up) -> None:

@@ -104,9 +104,8 @@ class Dispatcher:
             found, networks = await self._read(lambda connection: (
                 placed.unsettled(connection, self._manager_id), self._networks(connection)))
             by_node = _by_node(found)
-            await self._tell({
-                session: session.changes(by_node[node_id]) for node_id, session in self._sessions.items()
-            }, networks)
+            await self._tell({session: session.changes(by_node[session.node_id]) for session in self._welcomed()},
+                             networks)
 
     async def sweep(self) -> None:
         """Compare all that every node was told with the store; end connections that are not ours any more."""
@@ -115,13 +114,16 @@ class Dispatcher:
                 placed.held(connection, self._manager_id), placed.held_nodes(connection, self._manager_id),
                 self._networks(connection)))
             by_node = _by_node(found)
-            strays = [session for node_id, session in self._sessions.items() if node_id not in nodes]
+            strays = [session for session in self._welcomed() if session.node_id not in nodes]
             await self._tell({
-                session: session.everything(by_node[node_id])
-                for node_id, session in self._sessions.items() if node_id in nodes
+                session: session.everything(by_node[session.node_id])
+                for session in self._welcomed() if session.node_id in nodes
             }, networks)
         for session in strays:
             session.close("this node is removed or connected elsewhere")
+
+    def _welcomed(self) -> list[Session]:
+        return [session for session in self._sessions.values() if session.is_welcomed]
 
     async def _tell(self, orders: Mapping[Session, Orders], networks: tuple[LocalNetwork, ...]) -> None:
         for session, order in orders.items():

@@ -75,7 +75,11 @@ class Intake:
                 self._ledger.note(("~totals", str(time.monotonic())), partial(health.save_statistics, totals=totals))
 
     def _applied(self, session: Session, fact: Applied) -> None:
+        said = (fact.version, fact.failure)
+        if fact.failure is not None and session.failures.get(fact.amphora_id) == said:
+            return
         self._dispatcher.note_applied(session, fact)
+        session.failures[fact.amphora_id] = said
         if fact.failure is None:
             session.runs[fact.amphora_id] = fact.version
             self._note(session, fact.amphora_id)  # an object that went may have been what ailed its pool

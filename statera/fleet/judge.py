@@ -26,19 +26,20 @@ LAPSE_SECONDS = 3.0
 class Judge:
     """*heard_at* says when each node with a connection was last heard, on the monotonic clock.
 
-    *abandon* is called when nobody vouches for us any more: nodes then do better elsewhere.
+    *part* ends the connections of nodes that are silent, and of all when nobody vouches for us any more:
+    they do better elsewhere.
     """
 
     def __init__(
         self, store: Store, manager_id: str, host: str, *, grace_seconds: float,
-        heard_at: Callable[[], Mapping[str, float]], abandon: Callable[[], None], threads: Executor,
+        heard_at: Callable[[], Mapping[str, float]], part: Callable[[Collection[str], str], None], threads: Executor,
     ) -> None:
         self._store = store
         self._manager_id = manager_id
         self._host = host
         self._grace = grace_seconds
         self._heard_at = heard_at
-        self._abandon = abandon
+        self._part = part
         self._threads = threads
         self._well_since = self._last_round = time.monotonic()
         self._signed_at = float("-inf")
@@ -57,14 +58,18 @@ class Judge:
         if now - self._last_round > LAPSE_SECONDS:
             self._well_since = now
         self._last_round = now
-        self._last_heard.update(self._heard_at())
+        # Silence counts only while we are well ourselves.
+        self._last_heard = {
+            node_id: max(at, self._well_since) for node_id, at in (self._last_heard | dict(self._heard_at())).items()}
         try:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._round, now)
         except SQLAlchemyError as error:
             LOG.warning("no verdict on nodes while the database is away: %s", error)
             self._well_since = now
             if now - self._signed_at > ALIVE_SECONDS:
-                self._abandon()
+                self._part(self._heard_at().keys(), "the database is out of reach from here")
+        still = {node_id for node_id, at in self._heard_at().items() if now - at >= self._grace}
+        self._part(self._told & still, "nothing was heard for the grace time")
 
     def _round(self, now: float) -> None:
         self._sign(now)

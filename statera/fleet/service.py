@@ -4,6 +4,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -54,7 +55,7 @@ class Service:
             sessions=self.sessions, dispatcher=self.dispatcher, intake=self._intake, threads=self._threads)
         self.judge = Judge(
             store, self.manager_id, settings.host, grace_seconds=own.grace_seconds, heard_at=self._heard_at,
-            abandon=self._abandon, threads=self._threads)
+            part=self._part, threads=self._threads)
         self._runner = web.AppRunner(self._endpoint.app, access_log=None, shutdown_timeout=1.0)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -104,9 +105,9 @@ class Service:
     def _heard_at(self) -> dict[str, float]:
         return {node_id: session.heard_at for node_id, session in self.sessions.items()}
 
-    def _abandon(self) -> None:
-        for session in self.sessions.values():
-            session.close("the database is out of reach from here")
+    def _part(self, node_ids: Collection[str], why: str) -> None:
+        for node_id in self.sessions.keys() & set(node_ids):
+            self.sessions[node_id].close(why)
 
     async def _renew_certificate(self) -> None:
         while True:

@@ -22,12 +22,18 @@ class Session:
         self.runs = dict(hello.running)
         self.placed: dict[str, str] = {}
         self.words: dict[str, Words] = {}
+        self.failures: dict[str, tuple[int, str | None]] = {}
         self._sent = dict(hello.running)
         self._carries = set(hello.running)
         self._told: Roster | None = None
         self._socket = socket
         self._outbox: asyncio.Queue[bytes] = asyncio.Queue()
         self._closing: asyncio.Task[bool] | None = None
+
+    @property
+    def is_welcomed(self) -> bool:
+        """Whether the node was told the whole roster once; before that, news would make it drop the rest."""
+        return self._told is not None
 
     def everything(self, placements: Sequence[Placement]) -> Orders:
         """What to tell the node, given all placements on it."""

@@ -171,13 +171,17 @@ def gone(connection: Connection, node_id: str, amphora_id: str) -> None:
 
 
 def _failed(connection: Connection, lb: AnyRow, fact: Applied) -> None:
-    """A failure counts while it concerns the newest version, and is said once."""
+    """A failure counts while it concerns the newest version, and is said once.
+
+    What ran before and was lost is only told: it is no wish that failed.
+    """
     if fact.version != lb.version or (lb.failed_version, lb.failure) == (fact.version, fact.failure):
         return
-    connection.execute(
-        update(load_balancers).where(load_balancers.c.id == lb.id)
-        .values(failed_version=fact.version, failure=fact.failure)
-    )
+    if lb.done_version < fact.version:
+        connection.execute(
+            update(load_balancers).where(load_balancers.c.id == lb.id)
+            .values(failed_version=fact.version, failure=fact.failure)
+        )
     record(connection, Event(
         load_balancer_id=lb.id, reason="not_applied", message=str(fact.failure), fault="operator",
         object_type="amphora", object_id=fact.amphora_id,
@@ -213,7 +217,7 @@ def _locked(connection: Connection, node_id: str, amphora_id: str) -> AnyRow | N
         )
     ).scalar_one_or_none()
     return connection.execute(
-        select(lb.id, lb.version, lb.settled_version, lb.failed_version, lb.failure)
+        select(lb.id, lb.version, lb.done_version, lb.failed_version, lb.failure)
         .where(lb.id == owner).with_for_update()
     ).one_or_none()
 

@@ -5,6 +5,7 @@ import asyncio
 import time
 
 from statera.store import tables
+from statera.wire import Gone
 
 
 def test_a_new_load_balancer_becomes_active_when_its_node_runs_it(world, until):
@@ -19,7 +20,7 @@ def test_a_new_load_balancer_becomes_active_when_its_node_runs_it(world, until):
             assert [member.id for member in spec.pools[0].members] == [tree.member]
             assert host.rosters[-1].amphorae == (tree.amphorae[0],)
             assert host.rosters[-1].networks[0].bridge == "st-net1"
-            assert world.lb(tree).reported_status == "ONLINE"
+            await until(lambda: world.lb(tree).reported_status == "ONLINE")
 
     asyncio.run(story())
 
@@ -87,8 +88,6 @@ def test_an_amphora_that_leaves_is_gone_when_its_node_says_so(world, until):
             world.wish(tree)
             await until(lambda: host.rosters[-1].amphorae == ())
             assert not world.row(tables.amphorae, tree.amphorae[0]).gone
-            from statera.wire import Gone
-
             host.emit(Gone(amphora_id=tree.amphorae[0]))
             await until(lambda: world.row(tables.amphorae, tree.amphorae[0]).gone)
             assert world.lb(tree).due_ms is not None

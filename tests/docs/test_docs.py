@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documents tell people to type works as it stands, but for folder and ports."""
+"""What the documents tell people to type works as it stands, but for folder and ports; so does the demonstration."""
 
 import contextlib
 import os
@@ -57,3 +57,12 @@ def test_what_the_document_has_one_type_works(document: str, environment: dict[s
                 os.killpg(shell.pid, signal.SIGKILL)  # servers that it has left in the background
     assert status == 0, said.read_text()
     assert not (tmp_path / "state").exists()
+
+
+def test_the_demonstration_tells_its_story_and_leaves_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "script" / "demo.py"), "--state", str(tmp_path / "state"),
+         "--api-bind", f"127.0.0.1:{free_port()}", "--health-bind", f"127.0.0.1:{free_port()}"],
+        capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "nothing is left: no namespace, no link, no process, no file" in done.stdout

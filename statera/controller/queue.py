@@ -88,7 +88,7 @@ class Queue:
         while not self._stop.is_set():
             said = self._survive(self.run_once)
             if said is None:
-                self._bell.wait()
+                self._bell.wait(IDLE_SECONDS)
                 self._bell.clear()
             else:
                 LOG.info("%s", said)

@@ -18,10 +18,10 @@ import msgspec
 from msgspec.structs import replace
 from pyroute2.netlink.exceptions import NetlinkError
 
-from statera.agent import namespace, probe, process, runtime
+from statera.agent import namespace, process
 from statera.agent.apply import How, Plan, awake
 from statera.agent.files import Home, read, write
-from statera.agent.probe import Tally
+from statera.agent.probe import Probe
 from statera.agent.proxy import Proxy
 from statera.agent.teardown import demolish
 from statera.agent.vrrp import Vrrp
@@ -29,18 +29,16 @@ from statera.errors import DriverError, GiveUp, TryAgain
 from statera.model.fleet import Role
 from statera.render import nftables
 from statera.render.haproxy import Machine
-from statera.wire import SPEC_VERSION, Applied, Gone, Report, Spec, Up
+from statera.wire import SPEC_VERSION, Applied, Gone, Spec, Up
 
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.5, 30.0
 SWEEP_SECONDS = 0.5
-SAVE_SECONDS = 30.0
 FLAPPING_SECONDS = 60.0
 
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 _spec = msgspec.json.Decoder(Spec)
-_tally = msgspec.json.Decoder(Tally)
 
 
 class Amphora:
@@ -56,6 +54,7 @@ class Amphora:
         self._gate = gate
         self._wake = asyncio.Event()
         self._proxy = Proxy(home, machine, command, died=self._on_death)
+        self._probe = Probe(home, self._proxy, emit)
         self._vrrp = Vrrp(home, died=self._wake.set)
         self._wanted: Spec | None = None
         self._stored: Spec | None = None
@@ -63,9 +62,6 @@ class Amphora:
         self._faulty = ""
         self._to_say = False
         self._deaths: list[float] = []
-        self._said: Report | None = None
-        self._tally = Tally()
-        self._saved = 0.0
         self._task: asyncio.Task[None] | None = None
         self.version = 0
         self.tried = asyncio.Event()
@@ -74,8 +70,7 @@ class Amphora:
         """Take spec and counters from the disk. Raise `msgspec.DecodeError` for a spec that cannot be read."""
         stored = read(self.home.spec)
         self._wanted = self._stored = _spec.decode(stored) if stored else None
-        counted = read(self.home.counters)
-        self._tally = _tally.decode(counted) if counted else Tally()
+        self._probe.restore()
 
     def start(self) -> None:
         """Adopt what runs, repair what does not, and follow what is wanted, in a task of its own."""
@@ -95,7 +90,7 @@ class Amphora:
             await asyncio.gather(self._task, return_exceptions=True)
         self._proxy.close()
         self._vrrp.close()
-        self._save()
+        self._probe.save()
 
     async def remove(self) -> None:
         """Remove everything of it from the node and say `Gone`."""
@@ -104,60 +99,18 @@ class Amphora:
         self._emit(Gone(amphora_id=self.home.amphora_id))
 
     async def report(self) -> None:
-        """Say what changed since the last time, if anything; HAProxy's silence is a failed pass's to say."""
-        try:
-            now = await self._observe()
-        except Exception as error:
-            # The next round may go better, and the other amphorae's reports must not wait for this one.
-            _log.warning("amphora %s cannot report: %r", self.home.amphora_id, error)
-            return
-        if now and (said := probe.news(self._said, now)) is not None:
-            self._emit(said)
-        self._said = now or self._said
-        if time.monotonic() > self._saved + SAVE_SECONDS:
-            self._save()
+        """Say what changed since the last time, if anything."""
+        await self._probe.report(is_broken=bool(self._faulty))
 
     async def full_report(self) -> None:
         """Say all there is, for a listener who knows nothing."""
-        self._said = None
+        self._probe.forget_said()
         await self.report()
-
-    async def _observe(self) -> Report | None:
-        """All there is to say; None while HAProxy is being started or reloaded."""
-        if not self._proxy.alive and self._faulty:
-            return Report(amphora_id=self.home.amphora_id, full=True)
-        if not self._proxy.alive or self._proxy.running is None:
-            return None
-        spec = self._proxy.running.applied
-        report = probe.words(spec, await self._count(), vrrp=self._vrrp_word(spec))
-        report.counters.update(self._tally.totals(report.listeners))
-        return report
-
-    async def _count(self) -> list[dict[str, str]]:
-        """Read the worker's table and the totals of workers that still finish old connections."""
-        rows = runtime.rows(await runtime.ask(self.home.socket, probe.SHOW_STAT))
-        self._tally.count(self._proxy.worker, probe.totals(rows))
-        for pid in self._proxy.finishing():
-            answer = await runtime.ask(self.home.master_socket, f"@!{pid} {probe.SHOW_STAT}")
-            if answer.startswith("#"):
-                self._tally.count(pid, probe.totals(runtime.rows(answer)))
-        for pid in {int(pid) for pid in self._tally.workers} - {self._proxy.worker, *self._proxy.retired}:
-            self._tally.bury(pid)
-        return rows
-
-    def _vrrp_word(self, spec: Spec) -> str | None:
-        if spec.role is Role.STANDALONE or self._proxy.pid is None:
-            return None
-        return "MASTER" if namespace.bears(self._proxy.pid, spec.vips[0].ip) else "BACKUP"
-
-    def _save(self) -> None:
-        self._saved = time.monotonic()
-        if self.home.folder.exists():
-            write(self.home.counters, msgspec.json.encode(self._tally))
 
     async def _run(self) -> None:
         async with self._gate:
-            await self._proxy.adopt()
+            if not await self._proxy.adopt():
+                self._probe.bury_all()
             self.version = self._proxy.running.applied.version if self._proxy.running else 0
             delay = await self._pass(RETRY_FIRST_SECONDS)
         self.tried.set()
@@ -208,7 +161,7 @@ class Amphora:
         await self._store(spec)
         touched = [await self._plug(spec), await self._shield(spec)]
         if plan.how == "reload" and self._proxy.running:
-            await self._count()
+            await self._probe.count()
         plan = await self._proxy.follow(plan)
         await self._vrrp.follow(spec)
         if spec.role is not Role.STANDALONE:

@@ -1,23 +1,116 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From HAProxy's own tables to a report: words for what an amphora serves, totals that never fall."""
+"""From HAProxy's own tables to reports: words and totals for what an amphora serves, said when they change."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
-from msgspec import Struct
 
+from statera.agent import namespace, runtime
+from statera.agent.files import Home, read, write
+from statera.agent.proxy import Proxy
+from statera.agent.tally import Tally, totals
+from statera.model.fleet import Role
 from statera.render.haproxy import backends
-from statera.wire import Counters, Report, Spec
+from statera.wire import Report, Spec, Up
 
 Rows = Iterable[Mapping[str, str]]
-Totals = dict[str, Counters]
 
 SHOW_STAT = "show stat -1 7 -1"
 FRONTEND, BACKEND, SERVER = "0", "1", "2"
 
+SAVE_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
+_tally = msgspec.json.Decoder(Tally)
+
 POOL_SEVERITY = {"UP": 0, "DOWN": 1}
 MEMBER_SEVERITY = ("no check", "UP", "MAINT", "DRAIN", "NOLB", "DOWN")
 """From the best word to the worst; a member of several backends is worth its worst."""
+
+
+class Probe:
+    """Watches one amphora's HAProxy."""
+
+    def __init__(self, home: Home, proxy: Proxy, emit: Callable[[Up], None]) -> None:
+        self._home = home
+        self._proxy = proxy
+        self._emit = emit
+        self._said: Report | None = None
+        self._tally = Tally()
+        self._saved = 0.0
+
+    def restore(self) -> None:
+        """Take the totals from the disk. Raise `msgspec.DecodeError` when they cannot be read."""
+        stored = read(self._home.counters)
+        self._tally = _tally.decode(stored) if stored else Tally()
+
+    def save(self) -> None:
+        """Keep the totals on the disk, if the amphora still has a place there."""
+        self._saved = time.monotonic()
+        if self._home.folder.exists():
+            write(self._home.counters, msgspec.json.encode(self._tally))
+
+    def bury_all(self) -> None:
+        """No worker of earlier days lives, whoever has its pid now."""
+        for worker in list(self._tally.workers):
+            self._tally.bury(worker)
+
+    async def report(self, *, is_broken: bool) -> None:
+        """Say what changed since the last time, if anything; *is_broken*: that HAProxy is dead is no passing moment."""
+        try:
+            now = await self._observe(is_broken=is_broken)
+        except Exception as error:
+            # The next round may go better, and the other amphorae's reports must not wait for this one.
+            _log.warning("amphora %s cannot report: %r", self._home.amphora_id, error)
+            return
+        if now and (said := news(self._said, now)) is not None:
+            self._emit(said)
+        self._said = now or self._said
+        if time.monotonic() > self._saved + SAVE_SECONDS:
+            self.save()
+
+    def forget_said(self) -> None:
+        """Say all there is the next time, for a listener who knows nothing."""
+        self._said = None
+
+    async def count(self) -> list[dict[str, str]]:
+        """Take in the counters of all living workers, old ones that finish connections too; the newest one's table."""
+        answer = await runtime.ask(self._home.socket, f"show info; {SHOW_STAT}")
+        head, _, table = answer.partition("# ")
+        rows = runtime.rows(table)
+        newest = int(re.findall(r"^Pid: (\d+)$", head, re.MULTILINE)[0])
+        self._tally.count(newest, totals(rows))
+        for worker in [worker for worker in self._tally.workers if worker != newest]:
+            await self._count_old(worker)
+        return rows
+
+    async def _count_old(self, worker: int) -> None:
+        if not self._proxy.is_ours(worker):
+            self._tally.bury(worker)
+            return
+        answer = await runtime.ask(self._home.master_socket, f"@!{worker} {SHOW_STAT}")
+        # A master knows only the workers that it made itself.
+        if answer.startswith("#"):
+            self._tally.count(worker, totals(runtime.rows(answer)))
+
+    async def _observe(self, *, is_broken: bool) -> Report | None:
+        """All there is to say; None while HAProxy is being started or reloaded."""
+        if not self._proxy.alive and is_broken:
+            return Report(amphora_id=self._home.amphora_id, full=True)
+        if not self._proxy.alive or self._proxy.running is None:
+            return None
+        spec = self._proxy.running.applied
+        report = words(spec, await self.count(), vrrp=self._vrrp_word(spec))
+        report.counters.update(self._tally.totals(report.listeners))
+        return report
+
+    def _vrrp_word(self, spec: Spec) -> str | None:
+        if spec.role is Role.STANDALONE or self._proxy.pid is None:
+            return None
+        return "MASTER" if namespace.bears(self._proxy.pid, spec.vips[0].ip) else "BACKUP"
 
 
 def words(spec: Spec, rows: Rows, *, vrrp: str | None) -> Report:
@@ -40,50 +133,6 @@ def words(spec: Spec, rows: Rows, *, vrrp: str | None) -> Report:
 
 def _member_severity(word: str) -> int:
     return next((rank for rank, start in enumerate(MEMBER_SEVERITY) if word.startswith(start)), len(MEMBER_SEVERITY))
-
-
-def totals(rows: Rows) -> Totals:
-    """Each frontend's counters since its worker began."""
-    return {
-        row["pxname"]: Counters(
-            bytes_in=int(row["bin"]), bytes_out=int(row["bout"]), active_connections=int(row["scur"]),
-            total_connections=int(row["stot"]), request_errors=int(row["ereq"] or 0),
-        )
-        for row in rows if row["type"] == FRONTEND and row["bin"]
-    }
-
-
-class Tally(Struct):
-    """Adds up the counters of all workers that an amphora ever had; those of dead ones are in *base*."""
-
-    base: Totals = {}
-    workers: dict[str, Totals] = {}
-
-    def count(self, worker: int, now: Totals) -> None:
-        """Take in what a worker says; numbers that fell belong to a new worker with an old one's pid."""
-        last = self.workers.get(str(worker), {})
-        if any(one.total_connections < last[name].total_connections for name, one in now.items() if name in last):
-            self.bury(worker)
-        self.workers[str(worker)] = now
-
-    def bury(self, worker: int) -> None:
-        """Keep what a worker counted, who is gone; one that is unknown is no harm."""
-        for name, one in self.workers.pop(str(worker), {}).items():
-            self.base[name] = add(self.base.get(name, Counters()), msgspec.structs.replace(one, active_connections=0))
-
-    def totals(self, listeners: Iterable[str]) -> Totals:
-        """Everything ever counted for each of these listeners."""
-        return {name: self._total(name) for name in listeners}
-
-    def _total(self, name: str) -> Counters:
-        total = self.base.get(name, Counters())
-        for counted in self.workers.values():
-            total = add(total, counted.get(name, Counters()))
-        return total
-
-
-def add(one: Counters, other: Counters) -> Counters:
-    return Counters(**{name: getattr(one, name) + getattr(other, name) for name in Counters.__struct_fields__})
 
 
 def news(last: Report | None, now: Report) -> Report | None:

@@ -39,8 +39,7 @@ class Proxy:
         self._answered = 0.0
         self._leaving: dict[str, float] = {}
         self.running: Running | None = None
-        self.worker = 0
-        self.retired: set[int] = set()
+        self._worker = 0
 
     @property
     def alive(self) -> bool:
@@ -95,7 +94,7 @@ class Proxy:
             return False
         try:
             self._guard(pid)
-            self.worker = int((await runtime.info(self._home.socket))["Pid"])
+            self._worker = int((await runtime.info(self._home.socket))["Pid"])
             known = read(self._home.running)
             self.running = _running.decode(known) if known else None
             leaving = await self._strangers(self.running) if self.running else []
@@ -114,10 +113,9 @@ class Proxy:
             if "still" not in await runtime.ask(self._home.socket, f"del server {server}"):
                 del self._leaving[server]
 
-    def finishing(self) -> list[int]:
-        """Old workers that still carry connections."""
-        self.retired = {pid for pid in self.retired if process.runs(pid, str(self._home.haproxy_cfg))}
-        return sorted(self.retired)
+    def is_ours(self, pid: int) -> bool:
+        """Whether this process lives and is a HAProxy of this amphora."""
+        return process.runs(pid, str(self._home.haproxy_cfg))
 
     async def end(self) -> None:
         """Have no HAProxy; repeating is harmless."""
@@ -156,17 +154,15 @@ class Proxy:
             raise TryAgain("HAPROXY_DIED", "HAProxy ended right after its start")
         self._guard(pid)
         cgroup.adopt(home.amphora_id, [pid, *process.children(pid)])
-        self.retired |= set(lingering)
         if not await self._answer(wanted, former=0, patience_seconds=RELOAD_SECONDS):
             raise TryAgain("HAPROXY_SILENT", "HAProxy started but does not answer")
 
     async def _reload(self, wanted: Spec) -> None:
-        former = self.worker
+        former = self._worker
         deadline = time.monotonic() + RELOAD_SECONDS
         while (pid := self.pid) and time.monotonic() < deadline:
             process.send(pid, signal.SIGUSR2)
             if await self._answer(wanted, former=former, patience_seconds=RESEND_SECONDS):
-                self.retired.add(former)
                 self._leaving.clear()
                 return
         raise TryAgain("RELOAD_FAILED", f"HAProxy did not take up version {wanted.version}")
@@ -180,7 +176,7 @@ class Proxy:
             except TryAgain:
                 info = {}
             if info.get("description") == haproxy.description(wanted.version) and int(info["Pid"]) != former:
-                self.worker, self._answered = int(info["Pid"]), time.monotonic()
+                self._worker, self._answered = int(info["Pid"]), time.monotonic()
                 return True
             await asyncio.sleep(0.01)
         return False
@@ -194,7 +190,7 @@ class Proxy:
 
     def _lingering(self) -> list[int]:
         found = {*cgroup.processes(self._home.amphora_id), *namespace.processes(self._home.amphora_id)}
-        return [pid for pid in found if process.runs(pid, str(self._home.haproxy_cfg))]
+        return [pid for pid in found if self.is_ours(pid)]
 
     def _guard(self, pid: int) -> None:
         self.close()

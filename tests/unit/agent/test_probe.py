@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from statera.agent import probe, runtime
-from statera.agent.probe import Tally, news
+from statera.agent.probe import news
+from statera.agent.tally import Tally
 from statera.model.fleet import Role
 from statera.wire import Counters, ListenerSpec, MemberSpec, PoolSpec, Report, Spec
 

@@ -31,10 +31,14 @@ class LeaseLost(StateraError):
 
 
 class ApiError(StateraError):
-    """A request that is refused; `str()` is the fault text shown to the caller."""
+    """A request that is refused; `str()` is the fault text shown to the caller.
+
+    *passes*: the same request may succeed a moment later.
+    """
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     text = "Something unknown went wrong"
+    passes = False
 
     def __init__(self, *values: object) -> None:
         super().__init__(self.text.format(*values))
@@ -104,12 +108,14 @@ class ImmutableObject(ApiError):
     """Arguments: kind, id."""
 
     status, text = HTTPStatus.CONFLICT, "{} {} is immutable and cannot be updated."
+    passes = True
 
 
 class PendingState(ApiError):
     """Arguments: provisioning status, load balancer id."""
 
     status, text = HTTPStatus.CONFLICT, "Invalid state {} of loadbalancer resource {}"
+    passes = True
 
 
 class Conflict(ApiError):
@@ -158,6 +164,7 @@ class Unavailable(ApiError):
     """Argument: the whole sentence, which asks to try again."""
 
     status, text = HTTPStatus.SERVICE_UNAVAILABLE, "{}"
+    passes = True
 
 
 class DriverError(StateraError):

@@ -11,11 +11,12 @@ from keystonemiddleware import auth_token
 from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi
 
-from statera.api import faults, page, summaries
+from statera.api import faults, outlook, page, summaries
 from statera.api.acts import Service
 from statera.api.faults import NotAcceptable
 from statera.api.handlers import Child, Collection, Item
 from statera.api.healthcheck import HealthCheck
+from statera.api.outlook import Forecast
 from statera.api.policy import Policy
 from statera.api.resources import (
     amphorae,
@@ -31,6 +32,7 @@ from statera.api.resources import (
     quotas,
 )
 from statera.api.versions import Mark, Versions
+from statera.api.waiting import PatientItem
 from statera.config import Settings
 from statera.drivers.protocols import Network, Secrets
 from statera.errors import SetupError
@@ -47,10 +49,10 @@ FOREIGN = "/network"
 """Below this another API is mounted, with rules of its own."""
 
 
-def routes(service: Service) -> list[tuple[str, object]]:
+def routes(service: Service, forecast: Forecast | None = None) -> list[tuple[str, object]]:
     """Paths below the roots, and who answers."""
     return [
-        *_tree(service, loadbalancers.CHILD, loadbalancers.LoadBalancers),
+        *_tree(service, loadbalancers.CHILD, loadbalancers.LoadBalancers, PatientItem),
         *_tree(service, listeners.CHILD),
         *_tree(service, pools.CHILD),
         *_tree(service, healthmonitors.CHILD),
@@ -60,6 +62,8 @@ def routes(service: Service) -> list[tuple[str, object]]:
         ("/loadbalancers/{id}/failover", summaries.Failover(service)),
         *((f"/loadbalancers/{{id}}/{word}", summaries.Look(
             service, loadbalancers.CHILD, "get_status", summaries.status_tree)) for word in ("status", "statuses")),
+        ("/loadbalancers/{id}/events", outlook.Events(service)),
+        *([("/loadbalancers/{id}/plan", outlook.Plan(service, forecast))] if forecast else []),
         ("/loadbalancers/{id}/stats", summaries.Look(
             service, loadbalancers.CHILD, "get_stats", summaries.lb_statistics)),
         ("/listeners/{id}/stats", summaries.Look(
@@ -71,17 +75,18 @@ def routes(service: Service) -> list[tuple[str, object]]:
 
 
 def _tree(
-    service: Service, child: Child, collection: type[Collection] = Collection, *, below: str = ""
+    service: Service, child: Child, collection: type[Collection] = Collection, item: type[Item] = Item, *,
+    below: str = "",
 ) -> list[tuple[str, object]]:
     path, key = f"{below}/{child.kind.plural}", "child_id" if below else "id"
-    return [(path, collection(service, child)), (f"{path}/{{{key}}}", Item(service, child))]
+    return [(path, collection(service, child)), (f"{path}/{{{key}}}", item(service, child))]
 
 
 def build(
     settings: Settings, conf: cfg.ConfigOpts, store: Store, network: Network, *, mounts: Sequence[Mount] = (),
-    secrets: Secrets | None = None,
+    secrets: Secrets | None = None, forecast: Forecast | None = None,
 ) -> Wsgi:
-    """The whole application; without *secrets* no certificate can be had.
+    """The whole application; without *secrets* no certificate can be had, without *forecast* no plan seen.
 
     Raise `SetupError` for an unknown auth_strategy or defaults that contradict rules.
     """
@@ -89,7 +94,7 @@ def build(
     if strategy not in IDENTITY:
         raise SetupError(f"[api_settings] auth_strategy = {strategy} is not one of {', '.join(IDENTITY)}")
     service = Service(settings, store, network, Policy(conf, everyone_is_admin=strategy == "noauth"), secrets)
-    app: Wsgi = IDENTITY[strategy](application(service, mounts=mounts), settings, conf)
+    app: Wsgi = IDENTITY[strategy](application(service, mounts=mounts, forecast=forecast), settings, conf)
     return front(_edged(app, conf))
 
 
@@ -104,7 +109,7 @@ def _edged(app: Wsgi, conf: cfg.ConfigOpts) -> Wsgi:
     return app
 
 
-def application(service: Service, *, mounts: Sequence[Mount] = ()) -> App:
+def application(service: Service, *, mounts: Sequence[Mount] = (), forecast: Forecast | None = None) -> App:
     app = falcon.App()
     app.req_options.strip_url_path_trailing_slash = True
     faults.install(app)
@@ -113,7 +118,7 @@ def application(service: Service, *, mounts: Sequence[Mount] = ()) -> App:
         app.add_route(path, Mark())
     if service.settings.api_settings.healthcheck_enabled:
         app.add_route("/healthcheck", HealthCheck(service))
-    rooted = ((ROOTS, routes(service)), (AMPHORA_ROOTS, amphorae.routes(service)))
+    rooted = ((ROOTS, routes(service, forecast)), (AMPHORA_ROOTS, amphorae.routes(service)))
     for roots, below in rooted:
         for path, responder in below:
             for root in roots:
@@ -127,7 +132,7 @@ def application(service: Service, *, mounts: Sequence[Mount] = ()) -> App:
 
 # Identity.
 
-PUBLIC = ("/", "/healthcheck", *page.PATHS)
+PUBLIC = ("/", "/healthcheck", FOREIGN, f"{FOREIGN}/", *page.PATHS)
 OPEN_PATHS = ("", *PUBLIC, "/load-balancer", *(f"/load-balancer{path}" for path in PUBLIC))
 """What is answered without credentials, also where the deployment mounts the API below /load-balancer."""
 

@@ -11,6 +11,8 @@ import msgspec
 from statera.errors import ApiError, BadRequest
 
 LOG = logging.getLogger(__name__)
+RETRY_AFTER = "1"
+"""Seconds after which what stood in the way may be over."""
 
 
 class Plain(ApiError):
@@ -50,6 +52,8 @@ def document(error: ApiError) -> dict[str, Any]:
 def refuse(_request: falcon.Request, response: falcon.Response, error: ApiError, _params: object) -> None:
     response.status = int(error.status)
     response.content_type = falcon.MEDIA_JSON
+    if error.passes:
+        response.set_header("Retry-After", RETRY_AFTER)
     response.data = msgspec.json.encode(document(error))
 
 

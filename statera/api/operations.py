@@ -90,6 +90,11 @@ TAGS: Mapping[str, Schema] = {
     "not-tags-any": {**TEXT, "description": "Has none of these tags."},
 }
 YES = {"type": "boolean"}
+WAIT: Mapping[str, Schema] = {
+    "wait": {"type": "string", "enum": ["ACTIVE", "DELETED"],
+             "description": "Answer when this is the provisioning status, or ERROR is, or the time is over."},
+    "timeout": {"type": "number", "minimum": 0, "description": "With `wait`: at most so many seconds, 60 at the most."},
+}
 
 
 def filters(kind: Kind) -> dict[str, Schema]:
@@ -115,7 +120,8 @@ def _of_many(path: str, kind: Kind) -> Iterator[Operation]:
 def _of_one(path: str, kind: Kind) -> Iterator[Operation]:
     one, _ = NAMES[kind.name]
     yield Operation(verb="get", path=path, kind=kind.name, summary=f"Show {one}", policy=f"{kind.policy}:get_one",
-                    query=FIELDS, answer=rooted(kind.name, ref(kind.name)))
+                    query={**FIELDS, **(WAIT if kind.name == "loadbalancer" else {})},
+                    answer=rooted(kind.name, ref(kind.name)))
     yield Operation(verb="put", path=path, kind=kind.name, summary=f"Change {one}", policy=f"{kind.policy}:put",
                     body=rooted(kind.name, ref(f"{kind.name}_update")), answer=rooted(kind.name, complete(kind)))
     cascade = {"cascade": {**YES, "description": "Delete what is below it too."}}
@@ -168,7 +174,23 @@ def _special(kind: str, verb: str, path: str, action: str, summary: str, **more:
     return Operation(kind=kind, verb=verb, path=path, policy=action, summary=summary, **more)
 
 
+EVENTS: Schema = {
+    "type": "object", "additionalProperties": False, "required": ["events", "events_links"],
+    "properties": {"events_links": LINKS, "events": {"type": "array", "items": {
+        "type": "object", "additionalProperties": False,
+        "properties": {
+            "id": COUNT, "attempt": COUNT, "at": TEXT, "object_type": TEXT, "object_id": TEXT, "reason": TEXT,
+            "message": TEXT, "fault": TEXT, "next_try_at": or_null(TEXT), "request_id": or_null(TEXT)}}}},
+}
+PLAN: Schema = {"type": "array", "items": {
+    "type": "object", "properties": {"action": TEXT, "message": TEXT}, "additionalProperties": False}}
+
 ROWS = (
+    _special("loadbalancer", "get", "/loadbalancers/{id}/events", "loadbalancer:get_one",
+             "List what happened to a load balancer, newest first",
+             query={name: PAGES[name] for name in ("limit", "marker")}, answer=EVENTS),
+    _special("loadbalancer", "get", "/loadbalancers/{id}/plan", "loadbalancer:put_failover",
+             "Show what a controller would do about a load balancer now", answer=rooted("plan", PLAN)),
     _special("loadbalancer", "get", "/loadbalancers/{id}/stats", "loadbalancer:get_stats",
              "Show a load balancer's statistics", answer=rooted("stats", STATISTICS)),
     *(_special("loadbalancer", "get", f"/loadbalancers/{{id}}/{word}", "loadbalancer:get_status",

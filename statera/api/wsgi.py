@@ -24,7 +24,7 @@ def load(settings: Settings, conf: cfg.ConfigOpts) -> app.Wsgi:
     is_local = settings.controller_worker.network_driver == "local"
     mounts = [neutron.mount(NetworkBook(store), prefix=app.FOREIGN)] if is_local else []
     return app.build(settings, conf, store, build.network(settings, store), mounts=mounts,
-                     secrets=build.secrets(settings))
+                     secrets=build.secrets(settings), forecast=build.forecast(settings, store))
 
 
 class Lazy:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from statera.config import Settings
+from statera.controller.observe import observe
+from statera.controller.plan import plan
 from statera.drivers.compute.hosts import Hosts
 from statera.drivers.compute.noop import NoopCompute
 from statera.drivers.network.local import LocalNetworks
@@ -45,6 +47,17 @@ def network(settings: Settings, store: Store) -> Network:
 def secrets(settings: Settings) -> Secrets | None:
     """Where tenants keep certificates; None when there is no such place."""
     return _named("[certificates] cert_manager", settings.certificates.cert_manager, SECRETS)()
+
+
+def forecast(settings: Settings, store: Store) -> Callable[[str], list[tuple[str, str]]]:
+    """Tells what a controller would do about a load balancer now: for each step its name and a sentence."""
+    has_nodes = compute(settings).has_nodes
+
+    def look(load_balancer_id: str) -> list[tuple[str, str]]:
+        desired, seen = observe(store, load_balancer_id, has_nodes=has_nodes)
+        return [(type(step).__name__, str(step)) for step in (plan(desired, seen) if desired else ())]
+
+    return look
 
 
 def _named(option: str, name: str, drivers: Mapping[str, Driver]) -> Driver:

@@ -39,6 +39,32 @@ def latest_reason(connection: Connection, load_balancer_id: str) -> str | None:
     return connection.execute(newest.order_by(events.id.desc()).limit(1)).scalar_one_or_none()
 
 
+class Told(Struct, frozen=True, kw_only=True):
+    """An event as it is shown; *at* is when it happened."""
+
+    id: int
+    at: datetime
+    object_type: str
+    object_id: str
+    reason: str
+    message: str
+    attempt: int
+    fault: str
+    next_try_at: datetime | None
+    request_id: str | None
+
+
+def newest(connection: Connection, load_balancer_id: str, *, limit: int | None, before: int | None) -> list[Told]:
+    """At most *limit* events of the load balancer that came earlier than *before*, newest first."""
+    event = tables.events.c
+    statement = select(*(event[name] for name in Told.__struct_fields__)).where(
+        event.load_balancer_id == load_balancer_id)
+    if before is not None:
+        statement = statement.where(event.id < before)
+    rows = connection.execute(statement.order_by(event.id.desc()).limit(limit)).mappings()
+    return [Told(**row) for row in rows]
+
+
 def utc_now() -> datetime:
     """Now, as shown times are stored: UTC without a zone."""
     return datetime.now(UTC).replace(tzinfo=None)

@@ -27,6 +27,12 @@ def hold(connection: Connection, load_balancer_id: str) -> dict[str, Any] | None
     return None if row is None else dict(row)
 
 
+def status_of(connection: Connection, load_balancer_id: str) -> str | None:
+    """The provisioning status; None when the row is no more."""
+    shown = status.provisioning_status(tables.load_balancers)
+    return connection.execute(select(shown).where(lb.id == load_balancer_id)).scalar_one_or_none()
+
+
 def touch(connection: Connection, load_balancer_id: str, *, infra: bool = False) -> int:
     """Raise the version, make the load balancer pending and due, wake whoever waits; the new version.
 

@@ -184,12 +184,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
     """Return as soon as *condition* holds; fail when it does not come to hold."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.005)
 
 
 @pytest.fixture

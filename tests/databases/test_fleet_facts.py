@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fleet's facts on each database: written once, monotone, and only about what a node carries."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import insert, select, update
+
+from statera.model.health import Words
+from statera.store import health, nodes, placements, reports, tables
+from statera.store.events import utc_now
+from statera.wire import Applied, Counters, Hello
+
+HELLO = Hello(agent_version="1", hostname="h")
+
+
+@pytest.fixture
+def carried(store, load_balancer):
+    """A load balancer with a listener and an amphora on a connected node."""
+    lb_id = load_balancer(settled_version=1)
+    with store.write() as connection:
+        node_id = nodes.ensure(connection, "node-1")
+        reports.alive(connection, "hm", "host", 60)
+        connection.execute(insert(tables.amphorae).values(
+            id="amphora", load_balancer_id=lb_id, role="STANDALONE", born_version=1, node_id=node_id,
+            created_at=utc_now(), ports=[{"port_id": "p"}]))
+        connection.execute(insert(tables.listeners).values(
+            id="listener", load_balancer_id=lb_id, project_id="p", created_at=utc_now(), created_version=1,
+            wanted_version=1, protocol="HTTP", protocol_port=80, timeout_client_data=1, timeout_member_connect=1,
+            timeout_member_data=1, timeout_tcp_inspect=0))
+        assert reports.connected(connection, "hm", node_id, HELLO)
+    return lb_id, node_id
+
+
+def lb_of(store, lb_id):
+    with store.read() as connection:
+        return connection.execute(
+            select(tables.load_balancers).where(tables.load_balancers.c.id == lb_id)).one()
+
+
+def test_what_runs_settles_the_load_balancer_and_never_falls_back(store, carried):
+    lb_id, node_id = carried
+    with store.write() as connection:
+        assert [placement.version for placement in placements.unsettled(connection, "hm")] == [1]
+        for version in (1, 0, 1, 9):
+            reports.applied(connection, node_id, Applied(amphora_id="amphora", version=version))
+        assert placements.unsettled(connection, "hm") == []
+        (placement,) = placements.held(connection, "hm")
+    assert (placement.applied_version, lb_of(store, lb_id).done_version) == (1, 1)
+
+
+def test_a_failure_counts_while_it_is_the_newest_and_is_said_once(store, carried):
+    lb_id, node_id = carried
+    failure = Applied(amphora_id="amphora", version=1, failure="no")
+    with store.write() as connection:
+        for fact in (failure, failure, Applied(amphora_id="amphora", version=0, failure="old")):
+            reports.applied(connection, node_id, fact)
+        said = connection.execute(select(tables.events.c.message)).scalars().all()
+    assert (said, lb_of(store, lb_id).failure) == (["no"], "no")
+
+
+def test_what_broke_after_it_ran_is_no_failed_wish(store, carried):
+    lb_id, node_id = carried
+    with store.write() as connection:
+        reports.applied(connection, node_id, Applied(amphora_id="amphora", version=1))
+        reports.applied(connection, node_id, Applied(amphora_id="amphora", version=1, failure="died"))
+        assert connection.execute(select(tables.events.c.message)).scalars().all() == ["died"]
+    assert lb_of(store, lb_id).failed_version is None
+
+
+def test_nobody_speaks_for_an_amphora_on_another_node(store, carried):
+    lb_id, _ = carried
+    with store.write() as connection:
+        other = nodes.ensure(connection, "node-2")
+        reports.applied(connection, other, Applied(amphora_id="amphora", version=1))
+        reports.gone(connection, other, "amphora")
+        assert health.report(connection, "hm", other, "amphora", Words(listeners={"listener": "OPEN"})) == 0
+    assert lb_of(store, lb_id).done_version == 0
+
+
+def test_only_one_that_leaves_can_be_gone(store, carried):
+    lb_id, node_id = carried
+    with store.write() as connection:
+        connection.execute(update(tables.load_balancers).values(due_ms=None))
+        reports.gone(connection, node_id, "amphora")
+        assert not connection.execute(select(tables.amphorae.c.gone)).scalar_one()
+        connection.execute(update(tables.amphorae).values(leaving=True))
+        reports.gone(connection, node_id, "amphora")
+        assert connection.execute(select(tables.amphorae.c.gone)).scalar_one()
+    assert lb_of(store, lb_id).due_ms is not None
+
+
+def test_a_report_is_written_once(store, carried):
+    _, node_id = carried
+    words = Words(as_of=1, listeners={"listener": "OPEN"})
+    with store.write() as connection:
+        assert health.report(connection, "hm", node_id, "amphora", words) == 2
+        assert health.report(connection, "hm", node_id, "amphora", words) == 0
+
+
+def test_totals_never_fall(store, carried):
+    with store.write() as connection:
+        for total in (5, 9, 3):
+            health.save_statistics(connection, {
+                ("amphora", "listener"): Counters(bytes_in=total, active_connections=total),
+                ("amphora", "another's"): Counters(bytes_in=1), ("nobody", "listener"): Counters(bytes_in=1)})
+        (row,) = connection.execute(select(tables.listener_statistics)).all()
+    assert (row.bytes_in, row.active_connections, row.load_balancer_id) == (9, 3, carried[0])
+
+
+def test_a_lost_node_makes_its_load_balancers_due_and_comes_back(store, carried):
+    lb_id, node_id = carried
+    with store.write() as connection:
+        assert reports.unheard(connection) == []
+        assert reports.lost(connection, node_id, 6) == 0, "somebody hears it"
+        reports.disconnected(connection, "hm", [node_id])
+        assert [name for _, name in reports.unheard(connection)] == ["node-1"]
+        connection.execute(update(tables.load_balancers).values(due_ms=None))
+        assert reports.lost(connection, node_id, 6) == 1
+        assert reports.lost(connection, node_id, 7) == 0
+        assert reports.unheard(connection) == []
+    assert lb_of(store, lb_id).due_ms is not None
+    with store.write() as connection:
+        assert reports.connected(connection, "hm", node_id, HELLO)
+        assert [row.lost for row in nodes.list_nodes(connection)] == [False]
+        assert not reports.connected(connection, "hm", str(uuid4()), HELLO)
+
+
+def test_of_two_that_use_one_token_at_once_one_gets_in(store):
+    with store.write() as connection:
+        token = nodes.make_token(connection, None, 60)
+
+    def enrol(name):
+        try:
+            with store.write() as connection:
+                return nodes.enrol(connection, nodes.token_hash(token), name)
+        except nodes.Refused:
+            return None
+
+    with ThreadPoolExecutor(4) as threads:
+        enrolled = list(threads.map(enrol, ["a", "b", "c", "d"]))
+    assert sum(node_id is not None for node_id in enrolled) == 1
+
+
+def test_operators_drain_and_remove_nodes(store, carried):
+    lb_id, _ = carried
+    with store.write() as connection:
+        connection.execute(update(tables.load_balancers).values(due_ms=None))
+        assert nodes.drain(connection, "node-1") == 1
+        with pytest.raises(nodes.Refused, match="still carries 1"):
+            nodes.remove(connection, "node-1")
+        assert nodes.undrain(connection, "node-1") == 1
+        connection.execute(update(tables.amphorae).values(deleted_at=utc_now()))
+        nodes.remove(connection, "node-1")
+        with pytest.raises(nodes.Refused, match="no node node-1"):
+            nodes.drain(connection, "node-1")
+    assert lb_of(store, lb_id).due_ms is not None

@@ -12,6 +12,9 @@ from typing import Any
 
 Document = dict[str, Any]
 
+IDLE_SECONDS = 5.0
+"""Servers close connections that nobody uses, perhaps just when somebody does again."""
+
 
 class Unanswered(Exception):
     """Nobody answered the request: it may have been obeyed or not."""
@@ -22,17 +25,20 @@ class Refused(Exception):
 
 
 class Api:
-    """One connection to the api of *url*, reopened when it breaks; for one thread."""
+    """One connection to the api of *url*, opened again when it breaks or was not used for a while; for one thread."""
 
     def __init__(self, url: str, user: str, password: str) -> None:
         self._host = url.removeprefix("http://")
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
         self._connection: http.client.HTTPConnection | None = None
+        self._used = 0.0
 
     def call(self, method: str, path: str, body: Document | None = None) -> tuple[int, Document]:
         """Status and document. Raise `Unanswered` when no answer came."""
         data = None if body is None else json.dumps(body).encode()
+        if time.monotonic() > self._used + IDLE_SECONDS:
+            self.close()
         try:
             if self._connection is None:
                 self._connection = http.client.HTTPConnection(self._host, timeout=30)
@@ -42,6 +48,7 @@ class Api:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise Unanswered(f"{method} {path}: {error!r}") from error
+        self._used = time.monotonic()
         return answer.status, json.loads(text) if text else {}
 
     def get(self, path: str) -> Document:

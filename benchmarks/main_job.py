@@ -14,7 +14,18 @@ from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks import rig
+from benchmarks.client import Refused, Unanswered
 from benchmarks.jobs import JOBS, Bench, Row
+
+
+def measured(name: str, bench: Bench) -> list[Row]:
+    """The job's rows; one that says why when it could not be done."""
+    rows: list[Row] = []
+    try:
+        rows.extend(JOBS[name](bench))
+    except (AssertionError, Unanswered, Refused) as error:
+        rows.append(Row(what=f"{name}: {error}", values=(1,), unit="", target="0", failed=True))
+    return rows
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -33,15 +44,14 @@ def table(rows: Sequence[Row]) -> Table:
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write all values there too.")
 def main(only: Sequence[str], file: Path | None) -> None:
     """Measure the main job on this host. Needs root, HAProxy and, to compare request rates, wrk."""
-    jobs = [JOBS[name] for name in only or JOBS]
     rows: list[Row] = []
     columns = (SpinnerColumn(), "{task.description}", TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("statera up", total=None)
         with tempfile.TemporaryDirectory(prefix="st-bench-") as folder, rig.playground(Path(folder)) as playground:
             bench = Bench(*playground, lambda text: progress.update(task, description=text))
-            for job in jobs:
-                rows += job(bench)
+            for name in only or JOBS:
+                rows += measured(name, bench)
     Console(width=None if sys.stdout.isatty() else 140).print(table(rows))
     if file is not None:
         file.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))

@@ -43,11 +43,15 @@ def tls_context(authority: Authority) -> ssl.SSLContext:
 
 
 class Endpoint:
-    """The HTTP side; what nodes say goes to *intake*, what they are told comes from *dispatcher*."""
+    """The HTTP side; what nodes say goes to *intake*, what they are told comes from *dispatcher*.
+
+    *departed* learns of each node that is not connected any more, and when it was last heard.
+    """
 
     def __init__(
         self, store: Store, manager_id: str, *, authority: Authority, certificate_days: float,
         sessions: dict[str, Session], dispatcher: Dispatcher, intake: Intake, threads: Executor,
+        departed: Callable[[str, float], None],
     ) -> None:
         self._store = store
         self._manager_id = manager_id
@@ -57,6 +61,7 @@ class Endpoint:
         self._dispatcher = dispatcher
         self._intake = intake
         self._threads = threads
+        self._departed = departed
         self.app = web.Application(client_max_size=MAX_JOIN_BYTES)
         self.app.add_routes([
             web.get("/v1/link", self.link), web.post("/v1/join", self.join), web.get("/v1/roots", self.roots)])
@@ -121,6 +126,7 @@ class Endpoint:
             self._intake.forget(session)
             if self._sessions.get(session.node_id) is session:
                 del self._sessions[session.node_id]
+                self._departed(session.node_id, session.heard_at)
             LOG.info("the connection of node %s is over", session.node_id)
 
     async def _listen(self, session: Session, socket: web.WebSocketResponse) -> None:

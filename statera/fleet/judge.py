@@ -44,6 +44,7 @@ class Judge:
         self._well_since = self._last_round = time.monotonic()
         self._signed_at = float("-inf")
         self._last_heard: dict[str, float] = {}
+        self._departed: dict[str, float] = {}
         self._told: set[str] = set()
         self._doubt: str | None = None
 
@@ -53,14 +54,19 @@ class Judge:
             await asyncio.sleep(round_seconds)
             await self.hold(time.monotonic())
 
+    def note_departure(self, node_id: str, heard_at: float) -> None:
+        """The node's connection ended; unless it comes back it is silent since *heard_at*."""
+        self._departed[node_id] = heard_at
+
     async def hold(self, now: float) -> None:
         """One round. While the database is away nothing is decided."""
         if now - self._last_round > LAPSE_SECONDS:
             self._well_since = now
         self._last_round = now
+        departed, self._departed = self._departed, {}
+        heard = self._last_heard | departed | dict(self._heard_at())
         # Silence counts only while we are well ourselves.
-        self._last_heard = {
-            node_id: max(at, self._well_since) for node_id, at in (self._last_heard | dict(self._heard_at())).items()}
+        self._last_heard = {node_id: max(at, self._well_since) for node_id, at in heard.items()}
         try:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._round, now)
         except SQLAlchemyError as error:

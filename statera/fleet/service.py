@@ -50,12 +50,13 @@ class Service:
             threads=self._threads)
         self._intake = Intake(
             self.manager_id, self.dispatcher, self.ledger, self._authority, own.certificate_days)
-        self._endpoint = Endpoint(
-            store, self.manager_id, authority=self._authority, certificate_days=own.certificate_days,
-            sessions=self.sessions, dispatcher=self.dispatcher, intake=self._intake, threads=self._threads)
         self.judge = Judge(
             store, self.manager_id, settings.host, grace_seconds=own.grace_seconds, heard_at=self._heard_at,
             part=self._part, threads=self._threads)
+        self._endpoint = Endpoint(
+            store, self.manager_id, authority=self._authority, certificate_days=own.certificate_days,
+            sessions=self.sessions, dispatcher=self.dispatcher, intake=self._intake, threads=self._threads,
+            departed=self.judge.note_departure)
         self._runner = web.AppRunner(self._endpoint.app, access_log=None, shutdown_timeout=1.0)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -79,6 +79,13 @@ def changed(fields: Sequence[Field], body: Mapping[str, Any], *, argument: str) 
     return parse_object(changes, body, argument)
 
 
+def refuse_nulls(fields: Sequence[Field], sent: Mapping[str, Any]) -> None:
+    """Raise for a null where none may be."""
+    for field in fields:
+        if field.null is REFUSE and sent.get(field.name, DEFAULT) is None:
+            raise InvalidOption(None, field.name)
+
+
 def with_defaults(fields: Sequence[Field], sent: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """The whole object that a POST asks for."""
     values = {}

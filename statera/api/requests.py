@@ -35,14 +35,14 @@ def body_of(request: falcon.Request, argument: str) -> dict[str, Any]:
     return document
 
 
-def inner(document: Mapping[str, Any], root: str, argument: str) -> Any:
-    """What stands under the one root key."""
+def inner(document: Mapping[str, Any], root: str, argument: str, *, shape: type = dict) -> Any:
+    """What stands under the one root key: an object, or what *shape* says."""
     unknown = [key for key in document if key != root]
     if unknown:
         raise BadRequest(f"Unknown attribute{'s'[:len(unknown) - 1]} for argument {argument}: {', '.join(unknown)}")
     if document.get(root) is None:
         raise faults.missing(argument)
-    if not isinstance(document[root], (dict, list)):
+    if not isinstance(document[root], shape):
         raise BadRequest(f"Invalid input for field/attribute {root}. Value: '{document[root]}'. Not an object.")
     return document[root]
 

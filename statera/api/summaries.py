@@ -71,8 +71,9 @@ def status_tree(connection: Connection, lb_id: str) -> Document:
 
     member = {row["id"]: row for row in of(members.CHILD)}
     monitor = {row["id"]: row for row in of(healthmonitors.CHILD)}
-    pool = {row["id"]: _pool(row, member, monitor) for row in of(pools.CHILD)}
-    users = {row["id"]: [user["id"] for user in row["listeners"]] for row in of(pools.CHILD)}
+    every_pool = of(pools.CHILD)
+    pool = {row["id"]: _pool(row, member, monitor) for row in every_pool}
+    users = {row["id"]: [user["id"] for user in row["listeners"]] for row in every_pool}
     shown = []
     for listener in of(listeners.CHILD):
         default = listener["default_pool_id"]

@@ -30,7 +30,9 @@ def totals(connection: Connection, **of: str) -> dict[str, int]:
 
 def rows(connection: Connection, amphora_id: str) -> list[dict[str, Any]]:
     """The amphora's counters, one row for each listener."""
-    statement = select(listener_statistics).where(listener_statistics.c.amphora_id == amphora_id)
-    return [dict(row) for row in connection.execute(statement).mappings()]
+    row = listener_statistics.c
+    shown = [row.amphora_id.label("id"), row.listener_id, row.load_balancer_id.label("loadbalancer_id")]
+    statement = select(*shown, *(row[name] for name in COUNTERS)).where(row.amphora_id == amphora_id)
+    return [dict(found) for found in connection.execute(statement).mappings()]
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from statera.api import requests, rules
 from statera.api.acts import Act, Service
-from statera.api.fields import DEFAULT, REQUIRED, Field, posted, tags, text, with_defaults
+from statera.api.fields import DEFAULT, REFUSE, REQUIRED, Field, posted, refuse_nulls, tags, text, with_defaults
 from statera.api.handlers import (
     Child,
     Collection,
@@ -38,8 +38,8 @@ FIELDS = (
     Field(name="operating_status"),
     Field(name="provisioning_status"),
     Field(name="admin_state_up", type=Bool(), post=True, null=False),
-    Field(name="address", type=Ip(), post=REQUIRED, put=False),
-    Field(name="protocol_port", type=Int(1, 65535), post=REQUIRED, put=False),
+    Field(name="address", type=Ip(), post=REQUIRED, put=False, null=REFUSE),
+    Field(name="protocol_port", type=Int(1, 65535), post=REQUIRED, put=False, null=REFUSE),
     Field(name="weight", type=Int(0, 256), post=1, null=DEFAULT),
     Field(name="backup", type=Bool(), post=False, null=DEFAULT),
     Field(name="subnet_id", type=Uuid(), post=None, put=False),
@@ -175,10 +175,13 @@ class Members(Collection):
 
 
 def read_batch(request: falcon.Request) -> list[dict[str, Any]]:
-    body = requests.inner(requests.body_of(request, "members_"), "members", "members_")
-    if not isinstance(body, list) or not all(isinstance(each, dict) for each in body):
+    body = requests.inner(requests.body_of(request, "members_"), "members", "members_", shape=list)
+    if not all(isinstance(each, dict) for each in body):
         raise BadRequest(f"Invalid input for field/attribute members. Value: '{body}'. Value not a valid list: {body}")
-    return [posted(FIELDS, each, argument="members_.members") for each in body]
+    wanted = [posted(FIELDS, each, argument="members_.members") for each in body]
+    for each in wanted:
+        refuse_nulls(FIELDS, each)
+    return wanted
 
 
 def look_at_new(service: Service, identity: Identity, new: list[dict[str, Any]]) -> None:

@@ -81,9 +81,17 @@ class BadRequest(ApiError):
 
 
 class BadField(ApiError):
-    """Arguments: field, value, why."""
+    """Arguments: field, value, why. Of a long value only the beginning is shown."""
 
     status, text = HTTPStatus.BAD_REQUEST, "Invalid input for field/attribute {}. Value: '{}'. {}"
+    longest = 1000
+
+    def __init__(self, field: str, value: object, why: str) -> None:
+        super().__init__(field, _beginning(str(value), self.longest), _beginning(why, self.longest))
+
+
+def _beginning(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
 
 
 class InvalidOption(ApiError):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The WSGI application: every route in one table, wrapped by request ids, the Accept rule and identity."""
 
+import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,7 @@ from oslo_middleware import cors, http_proxy_to_wsgi
 
 from statera.api import faults, outlook, page, summaries
 from statera.api.acts import Service
-from statera.api.faults import NotAcceptable
+from statera.api.faults import NotAcceptable, NothingThere, Plain, TooLarge
 from statera.api.handlers import Child, Collection, Item
 from statera.api.healthcheck import HealthCheck
 from statera.api.outlook import Forecast
@@ -95,7 +96,7 @@ def build(
         raise SetupError(f"[api_settings] auth_strategy = {strategy} is not one of {', '.join(IDENTITY)}")
     service = Service(settings, store, network, Policy(conf, everyone_is_admin=strategy == "noauth"), secrets)
     app: Wsgi = IDENTITY[strategy](application(service, mounts=mounts, forecast=forecast), settings, conf)
-    return front(_edged(app, conf))
+    return front(_edged(app, conf), largest_body=settings.api_settings.max_request_body_size)
 
 
 def _edged(app: Wsgi, conf: cfg.ConfigOpts) -> Wsgi:
@@ -167,8 +168,8 @@ IDENTITY: dict[str, Callable[[Wsgi, Settings, cfg.ConfigOpts], Wsgi]] = {
 # The front.
 
 
-def front(app: Wsgi) -> Wsgi:
-    """Give each request an id that its answer bears, and refuse what cannot take JSON, before all else."""
+def front(app: Wsgi, *, largest_body: int) -> Wsgi:
+    """Give each request an id that its answer bears, and refuse before all else what nobody could answer."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ["statera.request_id"] = request_id = f"req-{uuid4()}"
@@ -176,13 +177,30 @@ def front(app: Wsgi) -> Wsgi:
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             return start_response(status, [*_typed(headers), ("x-openstack-request-id", request_id)], *rest)
 
-        if takes_json(environ):
-            return app(environ, start)
-        body = msgspec.json.encode(faults.document(NotAcceptable()))
-        start("406 Not Acceptable", [("Content-Type", falcon.MEDIA_JSON), ("Content-Length", str(len(body)))])
-        return [body]
+        refusal = refused(environ, largest_body=largest_body)
+        return app(environ, start) if refusal is None else _plain(refusal, start)
 
     return answer
+
+
+def refused(environ: dict[str, Any], *, largest_body: int) -> Plain | None:
+    """Why the request gets no further than here; a body of unknown length is read, and its length then known."""
+    if not takes_json(environ):
+        return NotAcceptable()
+    if "\0" in environ.get("PATH_INFO", ""):
+        return NothingThere()
+    if environ.get("HTTP_TRANSFER_ENCODING") and not environ.get("CONTENT_LENGTH"):
+        body = environ["wsgi.input"].read(largest_body + 1)
+        environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+    length = environ.get("CONTENT_LENGTH") or "0"
+    return TooLarge(largest_body) if length.isdigit() and int(length) > largest_body else None
+
+
+def _plain(refusal: Plain, start: Callable[..., Any]) -> Iterable[bytes]:
+    body = msgspec.json.encode(faults.document(refusal))
+    length = ("Content-Length", str(len(body)))
+    start(f"{refusal.status.value} {refusal.title}", [("Content-Type", falcon.MEDIA_JSON), length])
+    return [body]
 
 
 def _typed(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import falcon
 import msgspec
+from sqlalchemy.exc import DataError
 
 from statera.errors import ApiError, BadRequest
 
@@ -31,6 +32,17 @@ class UnknownParent(Plain):
 class NotAcceptable(Plain):
     status, text = HTTPStatus.NOT_ACCEPTABLE, "Only content type application/json is accepted."
     title = "Not Acceptable"
+
+
+class NothingThere(Plain):
+    status, text, title = HTTPStatus.NOT_FOUND, "", "Not Found"
+
+
+class TooLarge(Plain):
+    """Argument: the most bytes that a body may have."""
+
+    status, text = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body of a request may have {} bytes."
+    title = "Request Entity Too Large"
 
 
 def missing(argument: str) -> BadRequest:
@@ -63,6 +75,16 @@ def break_down(request: falcon.Request, response: falcon.Response, error: Except
     refuse(request, response, ApiError(), params)
 
 
+def too_deep(request: falcon.Request, response: falcon.Response, _error: Exception, params: object) -> None:
+    refuse(request, response, BadRequest("The request is nested too deeply."), params)
+
+
+def does_not_fit(request: falcon.Request, response: falcon.Response, error: Exception, params: object) -> None:
+    """A value that passed all checks, but not the database's."""
+    LOG.warning("%s %s holds a value that the database refuses: %s", request.method, request.path, error)
+    refuse(request, response, BadRequest("The request holds a value that cannot be stored."), params)
+
+
 def serialize(_request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
     """Falcon's own refusals (no route, wrong verb) in the plain shape."""
     code = int(error.status.split()[0]) if isinstance(error.status, str) else int(error.status)
@@ -75,4 +97,6 @@ def serialize(_request: falcon.Request, response: falcon.Response, error: falcon
 def install(app: Any) -> None:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, break_down)
+    app.add_error_handler(RecursionError, too_deep)
+    app.add_error_handler((OverflowError, DataError), does_not_fit)
     app.add_error_handler(ApiError, refuse)

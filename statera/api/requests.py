@@ -28,7 +28,7 @@ def body_of(request: falcon.Request, argument: str) -> dict[str, Any]:
         raise UnsupportedMediaType(media_type)
     try:
         document = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest("Request is not in valid JSON format") from None
     if not isinstance(document, dict):
         raise BadRequest("Request must be a JSON dict")
@@ -54,11 +54,16 @@ def expect_nothing(request: falcon.Request) -> None:
         raise BadRequest(f"Unknown argument: \"{raw[:40].decode(errors='replace')}\"")
 
 
+NUL = "\0"
 Query = tuple[tuple[str, str], ...]
 
 
 def query_of(request: falcon.Request) -> Query:
-    return tuple(parse_qsl(request.query_string, keep_blank_values=True))
+    """The pairs of the query. Raise for a character that no database takes."""
+    pairs = tuple(parse_qsl(request.query_string, keep_blank_values=True))
+    if any(NUL in word for pair in pairs for word in pair):
+        raise BadRequest("The query holds a NUL character.")
+    return pairs
 
 
 def refuse_query(request: falcon.Request, *, but: Collection[str] = ()) -> dict[str, str]:
@@ -139,6 +144,9 @@ def _sort_words(once: Mapping[str, str]) -> list[tuple[str, str]]:
     return list(zip(names, directions + ["asc"] * len(names), strict=False))
 
 
+LARGEST_LIMIT = 2**31 - 1
+
+
 def largest_page(settings: ApiSettings) -> int | None:
     word = settings.pagination_max_limit
     return None if word.lower() == "infinite" or int(word) <= 0 else int(word)
@@ -158,4 +166,4 @@ def _limit(given: str | None, settings: ApiSettings) -> int | None:
         raise faults.Plain(f"Supplied pagination limit '{given}' is not valid.") from None
     if limit <= 0:
         return None
-    return limit if largest is None else min(limit, largest)
+    return min(limit, LARGEST_LIMIT if largest is None else largest)

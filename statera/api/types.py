@@ -41,6 +41,8 @@ class Text(Struct, frozen=True):
     def parse(self, value: Any, at: At) -> str:
         if not isinstance(value, str):
             raise at.bad(value, "Value should be string")
+        if "\0" in value:
+            raise at.bad(value, "Value should not hold a NUL character")
         if len(value) < self.shortest:
             raise at.bad(value, f"Value should have a minimum character requirement of {self.shortest}")
         if self.longest is not None and len(value) > self.longest:
@@ -58,18 +60,22 @@ class Uuid(Struct, frozen=True):
             raise at.bad(value, "Value should be UUID format") from None
 
 
+LARGEST_INT = 2**31 - 1
+"""What an integer column holds in every database."""
+
+
 class Int(Struct, frozen=True):
-    smallest: int | None = None
-    largest: int | None = None
+    smallest: int = -LARGEST_INT
+    largest: int = LARGEST_INT
 
     def parse(self, value: Any, at: At) -> int:
         try:
             number = int(value)
         except (ValueError, TypeError, OverflowError):
             raise at.misshapen(f"invalid literal for int() with base 10: '{value}'") from None
-        if self.smallest is not None and number < self.smallest:
+        if number < self.smallest:
             raise at.bad(value, f"Value should be greater or equal to {self.smallest}")
-        if self.largest is not None and number > self.largest:
+        if number > self.largest:
             raise at.bad(value, f"Value should be lower or equal to {self.largest}")
         return number
 

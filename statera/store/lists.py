@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read objects as the API shows them: one page, or one object, in a number of statements that never grows."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -15,6 +16,7 @@ from sqlalchemy import (
     DateTime,
     Float,
     Integer,
+    Numeric,
     Select,
     String,
     Table,
@@ -190,10 +192,26 @@ def _further(expression: ColumnElement[Any], value: Any, *, down: bool) -> Colum
 # Filters.
 
 TRUE_WORDS = frozenset({"true", "1", "t", "yes", "y", "on"})
+LARGEST_NUMBER = 2**63 - 1
+
+
+def _whole(text: str) -> int:
+    """A number that a database can compare with. Raise `ValueError`."""
+    number = int(text)
+    if abs(number) > LARGEST_NUMBER:
+        raise ValueError(text)
+    return number
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 PARSERS: Sequence[tuple[type, Callable[[str], Any]]] = (
-    (Boolean, lambda text: text.lower() in TRUE_WORDS), (Integer, int), (Float, float),
+    (Boolean, lambda text: text.lower() in TRUE_WORDS), (Integer, _whole), (Float, _finite), (Numeric, _finite),
     (DateTime, datetime.fromisoformat), (String, str),
 )
 

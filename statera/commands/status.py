@@ -23,8 +23,9 @@ def status(state: Path) -> None:
     place = Home(state)
     settings = home.read(place)
     store = build.open_store(settings)
+    pid = home.holder(place)
     with store.read() as connection:
-        rows = [services_row(place), *node_rows(connection), *load_balancer_rows(connection)]
+        rows = [services_row(pid, home.api_url(settings)), *node_rows(connection, pid), *load_balancer_rows(connection)]
     store.close()
     table = Table(show_header=False, box=None)
     for row in rows:
@@ -32,14 +33,16 @@ def status(state: Path) -> None:
     Console().print(table)
 
 
-def services_row(place: Home) -> tuple[str, str]:
-    pid = home.holder(place)
-    url = home.api_url(home.read(place))
+def services_row(pid: int | None, url: str) -> tuple[str, str]:
     return ("services", f"process {pid}, {url}" if pid else "stopped; `statera up` starts them")
 
 
-def node_rows(connection: Connection) -> list[tuple[str, str]]:
-    return [(f"node {row.name}", f"{node_state(row)}, {row.amphorae} amphorae") for row in list_nodes(connection)]
+def node_rows(connection: Connection, pid: int | None) -> list[tuple[str, str]]:
+    """The nodes; while the services are stopped nobody is connected, whatever was written last."""
+    return [
+        (f"node {row.name}", f"{node_state(row) if pid else 'not connected'}, {row.amphorae} amphorae")
+        for row in list_nodes(connection)
+    ]
 
 
 def load_balancer_rows(connection: Connection) -> list[tuple[str, str]]:

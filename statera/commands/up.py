@@ -3,10 +3,10 @@
 
 import asyncio
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from statera.errors import SetupError
 from statera.fleet.ca import ensure_ca
 from statera.fleet.enrolment import enrol_local
 from statera.store.engine import Store
+from statera.store.events import utc_now
 from statera.store.migrations import require_schema, upgrade
 from statera.store.nodes import list_nodes
 
@@ -89,14 +90,14 @@ def run(place: Home, settings: Settings) -> None:
 
 async def greet(place: Home, settings: Settings) -> None:
     """Say how to use it, as soon as it can be used."""
-    began = time.monotonic()
-    await ready(settings)
-    click.echo(how_to_use(place, settings, time.monotonic() - began))
+    began = utc_now()
+    await ready(settings, began)
+    click.echo(how_to_use(place, settings, utc_now() - began))
 
 
 def run_detached(place: Home, settings: Settings) -> None:
     """Have a process of its own run the services; raise `SetupError` with what it said if it ends instead."""
-    log, began = place.logs / "statera.log", time.monotonic()
+    log, began = place.logs / "statera.log", utc_now()
     argv = tree.installed("statera", "up", "--state", str(place.state)).argv
     with log.open("ab") as output:
         child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
@@ -105,17 +106,17 @@ def run_detached(place: Home, settings: Settings) -> None:
         if child.poll() is not None:
             raise SetupError(tree.last_line(log).removeprefix("statera: "))
 
-    asyncio.run(ready(settings, alive))
+    asyncio.run(ready(settings, began, alive))
     child.returncode = 0  # it is nobody's child from now on
-    click.echo(how_to_use(place, settings, time.monotonic() - began))
+    click.echo(how_to_use(place, settings, utc_now() - began))
 
 
-async def ready(settings: Settings, check: Callable[[], None] = lambda: None) -> None:
-    """Return when the api answers and this host's node is connected; *check* may raise meanwhile."""
+async def ready(settings: Settings, since: datetime, check: Callable[[], None] = lambda: None) -> None:
+    """Return when the api answers and this host's node has connected *since*; *check* may raise meanwhile."""
     store = build.open_store(settings)
     try:
         async with asyncio.timeout(READY_SECONDS):
-            while not await asyncio.to_thread(_is_ready, settings, store):
+            while not await asyncio.to_thread(_is_ready, settings, store, since):
                 check()
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError as error:
@@ -124,16 +125,17 @@ async def ready(settings: Settings, check: Callable[[], None] = lambda: None) ->
         store.close()
 
 
-def _is_ready(settings: Settings, store: Store) -> bool:
+def _is_ready(settings: Settings, store: Store, since: datetime) -> bool:
     name = settings.agent.node_name or settings.host
     with store.read() as connection:
-        connected = any(node.heard for node in list_nodes(connection) if node.name == name)
-    return connected and _answers(home.api_url(settings))
+        [node] = [node for node in list_nodes(connection) if node.name == name]
+    is_back = node.heard and node.connected_at is not None and node.connected_at >= since
+    return is_back and _answers(home.api_url(settings))
 
 
-def how_to_use(place: Home, settings: Settings, seconds: float) -> str:
+def how_to_use(place: Home, settings: Settings, taken: timedelta) -> str:
     """What a newcomer types next."""
-    return f"""Statera is ready after {seconds:.1f} s: {home.api_url(settings)}
+    return f"""Statera is ready after {taken.total_seconds():.1f} s: {home.api_url(settings)}
 
   export OS_CLIENT_CONFIG_FILE={place.clouds} OS_CLOUD=statera
   openstack network create web

@@ -107,8 +107,9 @@ class World:
     def fail(self, lb: Any) -> None:
         """The newest wish cannot be made to run."""
         table = tables.load_balancers
+        failed = update(table).where(table.c.id == lb["id"]).values(failed_version=table.c.wanted_version)
         with self.store.write() as connection:
-            connection.execute(update(table).where(table.c.id == lb["id"]).values(failed_version=table.c.wanted_version))
+            connection.execute(failed)
 
     def statements(self, act: Callable[[], object]) -> int:
         """How many SQL statements *act* takes."""

@@ -107,7 +107,8 @@ def test_the_command_line_client_tells_a_whole_story(openstack: Callable[..., An
     openstack("loadbalancer l7policy create --name turn --action REJECT front")
     openstack("loadbalancer l7rule create --type PATH --compare-type STARTS_WITH --value /x turn")
     assert [row["name"] for row in openstack("loadbalancer list")] == ["web"]
-    assert json.loads(openstack("loadbalancer status show web", prints=False))["loadbalancer"]["listeners"][0]["name"] == "front"
+    tree = json.loads(openstack("loadbalancer status show web", prints=False))
+    assert tree["loadbalancer"]["listeners"][0]["name"] == "front"
     assert openstack("loadbalancer stats show web")["bytes_in"] == 0
     assert openstack("loadbalancer quota defaults show")["load_balancer"] == -1
     assert {row["name"] for row in openstack("loadbalancer provider list")} == {"amphora", "noop_driver"}

@@ -76,7 +76,8 @@ def test_cidrs_are_normalised(world):
 
 def test_pools_must_fit_and_be_of_the_same_load_balancer(world):
     lb, other = world.lb(), world.lb()
-    assert world.refused(400, "POST", "/listeners", listener(lb, default_pool_id=world.pool(lb, protocol="TCP")["id"])) == (
+    unfit = world.pool(lb, protocol="TCP")["id"]
+    assert world.refused(400, "POST", "/listeners", listener(lb, default_pool_id=unfit)) == (
         "Validation failure: The pool protocol 'TCP' is invalid while the listener protocol is 'HTTP'.")
     foreign = world.pool(other)["id"]
     assert world.refused(404, "POST", "/listeners", listener(lb, default_pool_id=foreign)) == (

@@ -23,7 +23,7 @@ def test_all_of_it_at_once(world):
         pools=[{**POOL, "members": members, "healthmonitor": monitor, "tags": ["t"]}],
     ))["loadbalancer"]
     (listener,) = lb["listeners"]
-    assert list(listener)[0] == "l7policies"
+    assert next(iter(listener)) == "l7policies"
     assert "loadbalancers" not in listener
     assert [policy["name"] for policy in listener["l7policies"]] == ["first", ""]
     assert [policy["position"] for policy in listener["l7policies"]] == [1, 2]

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Numeric, cast
 
 from statera.api import rules
 from statera.api.acts import Act
@@ -20,6 +20,9 @@ from statera.store.lists import Row, tags_of
 CODES = r"^(\d{3}(\s*,\s*\d{3})*)$|^(\d{3}-\d{3})$"
 HOST_NAME = r"^(?=.{1,253}\.?$)(?:(?!-|[^.]+_)[A-Za-z0-9-_]{1,63}(?<!-)(?:\.|$))+$"
 HTTP_DEFAULTS = {"http_method": "GET", "url_path": "/", "expected_codes": "200"}
+
+VERSION = cast(tables.health_monitors.c.http_version, Numeric(3, 1, asdecimal=False))
+"""MariaDB's FLOAT 1.1 equals no 1.1."""
 
 FIELDS = (
     Field(name="id"),
@@ -50,7 +53,7 @@ FIELDS = (
 KIND = Kind(
     name="healthmonitor", plural="healthmonitors", title="Health Monitor", argument="health_monitor_",
     policy="healthmonitor", table=tables.health_monitors, fields=FIELDS,
-    aliases={"pool_id": "pool_id", "enabled": "admin_state_up"},
+    aliases={"pool_id": "pool_id", "enabled": "admin_state_up", "http_version": VERSION},
 )
 
 

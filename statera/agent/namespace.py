@@ -12,7 +12,6 @@ import ipaddress
 import os
 import re
 import socket
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
+from statera.agent.announce import announce
 from statera.errors import GiveUp, TryAgain
 from statera.wire import Interface, Spec
 
@@ -39,7 +39,6 @@ SYSCTLS = {
     "net/ipv6/conf/default/accept_dad": "0",
     "net/ipv6/conf/all/accept_ra": "0",
     "net/ipv6/conf/default/accept_ra": "0",
-    "net/ipv6/conf/default/ndisc_notify": "1",
 }
 """What HAProxy wants of its namespace; none of these reaches outside. A kernel without IPv6 lacks some."""
 
@@ -251,15 +250,3 @@ def _ensure_rule(route: Any, vip: ipaddress.IPv4Address | ipaddress.IPv6Address)
     sources = {rule.get_attr("FRA_SRC") for rule in route.get_rules(family=family)}
     if str(vip) not in sources:
         route.rule("add", src=str(vip), src_len=vip.max_prefixlen, table=VIP_TABLE, priority=100, family=family)
-
-
-def announce(interface: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-    """Tell the neighbours who has an IPv4 address now; for IPv6 the kernel does it (`ndisc_notify`)."""
-    if ip.version != 4:
-        return
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as raw:
-        raw.bind((interface, 0x0806))
-        mac = raw.getsockname()[4]
-        ethernet = b"\xff" * 6 + mac + struct.pack("!H", 0x0806)
-        request = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + ip.packed + b"\0" * 6 + ip.packed
-        raw.send(ethernet + request)

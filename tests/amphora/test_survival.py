@@ -265,3 +265,21 @@ def test_both_families_are_served(lab, node):
     node.carry(lab.network, spec.amphora_id)
     node.put(replace(spec, interfaces=(leg,)))
     assert {lab.get()["who"], lab.get(ip=lab.vip6)["who"]} == {f"{lab.net}.10", f"{lab.net}.11"}
+
+
+def test_addresses_that_move_to_another_node_are_found_there_at_once(lab, node):
+    spec = lab.spec()
+    node.carry(lab.network, spec.amphora_id)
+    node.put(spec)
+    both = replace(spec, version=2, vips=(*spec.vips, Address(ip=lab.vip6, prefix=64)), interfaces=(replace(
+        spec.interfaces[0], addresses=(*spec.interfaces[0].addresses, Address(ip=f"{lab.net6}100", prefix=64))),))
+    node.put(both)
+    assert lab.get()
+    assert lab.get(ip=lab.vip6)
+    node.carry(lab.network)
+    node.wait(lambda up: isinstance(up, Gone))
+    other = lab.host("other")
+    other.carry(lab.network, f"successor-{lab.tag}")
+    other.put(replace(both, amphora_id=f"successor-{lab.tag}"))
+    assert lab.get(patience_seconds=0.5)
+    assert lab.get(ip=lab.vip6, patience_seconds=0.5)

@@ -62,11 +62,11 @@ def _ensure(host: Any, network: LocalNetwork) -> None:
         if str(gateway) not in there:
             host.addr("add", index=found[0], address=str(gateway.ip), prefixlen=gateway.network.prefixlen)
     if network.gateways:
-        _set(network.bridge, {"ipv4": "forwarding", "ipv6": "forwarding"}, "1")
+        _set(network.bridge, {"ipv4": "forwarding", "ipv6": "force_forwarding"}, "1")
 
 
 def _set(bridge: str, names: dict[str, str], value: str) -> None:
     for family, name in names.items():
-        # A kernel without IPv6 has no such setting.
+        # A kernel without IPv6 lacks these, one before 6.17 cannot forward IPv6 on single interfaces.
         with contextlib.suppress(FileNotFoundError):
             Path(f"/proc/sys/net/{family}/conf/{bridge}/{name}").write_text(value)

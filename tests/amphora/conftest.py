@@ -103,9 +103,10 @@ class Lab:
         subprocess.run(["ip", "netns", "add", name], check=True)
         self._cleanups.callback(subprocess.run, ["ip", "netns", "del", name], check=True)
         lines = [f"addr add {self.net}.{host}/24 dev n{self.tag}" for host in range(first, last)]
-        batch = "\n".join([f"link set n{self.tag} up", "link set lo up", *lines, f"route add default via {self.net}.1"])
+        lines += [f"addr add {self.net6}10/64 dev n{self.tag} nodad", f"link set n{self.tag} up", "link set lo up"]
+        lines += [f"route add default via {self.net}.1", f"route add ::/0 via {self.net6}1 dev n{self.tag}"]
         subprocess.run(["ip", "link", "set", f"n{self.tag}", "netns", name], check=True)
-        subprocess.run(["ip", "-n", name, "-batch", "-"], input=batch.encode(), check=True)
+        subprocess.run(["ip", "-n", name, "-batch", "-"], input="\n".join(lines).encode(), check=True)
         server = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{name}", "--", sys.executable, str(self.members_script)],
             stdout=subprocess.PIPE)

@@ -36,8 +36,8 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def main() -> None:
-    await asyncio.start_server(http, "0.0.0.0", 80, backlog=4096)
-    await asyncio.start_server(echo, "0.0.0.0", 90, backlog=4096)
+    await asyncio.start_server(http, None, 80, backlog=4096)
+    await asyncio.start_server(echo, None, 90, backlog=4096)
     print("ready", flush=True)
     await asyncio.Event().wait()
 

@@ -253,6 +253,12 @@ def test_members_on_another_local_network_are_reached_through_the_host(lab, far_
     pool = replace(serving.pools[0], members=(far_lab.member(10),))
     node.put(replace(serving, version=2, pools=(pool,)))
     assert lab.get()["who"] == f"{far_lab.net}.10"
+    six = Address(ip=f"{lab.net6}100", prefix=64, gateway=f"{lab.net6}1")
+    leg = replace(serving.interfaces[0], addresses=(*serving.interfaces[0].addresses, six))
+    pool = replace(pool, members=(replace(pool.members[0], id="six", address=f"{far_lab.net6}10"),))
+    node.put(replace(serving, version=3, interfaces=(leg,), pools=(pool,)))
+    if (Path("/proc/sys/net/ipv6/conf") / lab.bridge / "force_forwarding").exists():
+        assert lab.get()["who"] == f"{far_lab.net6}10"
     node.carry(lab.network, serving.amphora_id)
     wait_until(lambda: not (Path("/sys/class/net") / far_lab.bridge).exists())
 

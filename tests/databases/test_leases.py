@@ -108,11 +108,18 @@ def work(url, start, results):
     results.put(held)
 
 
-def test_processes_that_claim_at_once_never_hold_the_same(store, load_balancer):
-    for _ in range(4):
-        load_balancer()
+@pytest.fixture
+def held_table(store):
     with store.write() as connection:
         connection.execute(text("CREATE TABLE held (id VARCHAR(36) PRIMARY KEY)"))
+    yield
+    with store.write() as connection:
+        connection.execute(text("DROP TABLE held"))
+
+
+def test_processes_that_claim_at_once_never_hold_the_same(store, load_balancer, held_table):
+    for _ in range(4):
+        load_balancer()
     forking = multiprocessing.get_context("fork")
     start, results = forking.Event(), forking.Queue()
     url = store.engine.url.render_as_string(hide_password=False)

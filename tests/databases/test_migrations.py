@@ -12,15 +12,15 @@ from statera.store.migrations import require_schema, upgrade
 from statera.store.tables import metadata
 
 
-def test_the_migrations_and_the_tables_agree(store):
-    with store.read() as connection:
+def test_the_migrations_and_the_tables_agree(new_store):
+    with new_store.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
 
 
-def test_upgrading_twice_changes_nothing(store):
-    upgrade(store)
-    require_schema(store)
+def test_upgrading_twice_changes_nothing(new_store):
+    upgrade(new_store)
+    require_schema(new_store)
 
 
 def test_an_empty_database_is_refused_with_the_command_that_helps(database_url):
@@ -30,8 +30,8 @@ def test_an_empty_database_is_refused_with_the_command_that_helps(database_url):
     store.close()
 
 
-def test_a_database_of_a_newer_release_is_refused(store):
-    with store.write() as connection:
+def test_a_database_of_a_newer_release_is_refused(new_store):
+    with new_store.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SetupError, match="schema 9999 is newer than this program's"):
-        require_schema(store)
+        require_schema(new_store)

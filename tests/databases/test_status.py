@@ -50,12 +50,12 @@ def test_sql_and_python_derive_the_same_status(store, worlds):
         connection.execute(delete(load_balancers))
         connection.execute(insert(load_balancers), lbs)
         connection.execute(insert(listeners), children)
-        found = dict(
-            (row.id, (row.lb, row.listener)) for row in connection.execute(
+        found = {
+            row.id: (row.lb, row.listener) for row in connection.execute(
                 select(load_balancers.c.id, status.provisioning_status(load_balancers).label("lb"),
                        status.provisioning_status(listeners).label("listener"))
                 .join(listeners, listeners.c.load_balancer_id == load_balancers.c.id))
-        )
+        }
     for lb, child in zip(lbs, children, strict=True):
         assert found[lb["id"]] == (
             shown(lb, lb, [lb["failed_version"]]),

@@ -4,6 +4,7 @@
 import statistics
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import update
 
@@ -13,9 +14,11 @@ from statera.store.wake import Waker, announce
 
 
 def wish(store):
+    """Commit a change; returns when that was."""
     with store.write() as connection:
         connection.execute(update(load_balancers).values(version=load_balancers.c.version + 1))
         announce(connection)
+    return time.monotonic()
 
 
 def test_a_wake_up_comes_within_milliseconds(store, load_balancer):
@@ -23,18 +26,15 @@ def test_a_wake_up_comes_within_milliseconds(store, load_balancer):
     elsewhere = Store(store.engine.url.render_as_string(hide_password=False))
     waker = Waker(store)
     assert waker.wait(1)  # the first look: anything may have happened before
-    seconds = []
+    seconds, pause, other = [], threading.Event(), ThreadPoolExecutor(1)
     for _ in range(20):
         while waker.wait(0):
             pass
-        committed = []
-        writer = threading.Timer(0.02, lambda: (wish(elsewhere), committed.append(time.monotonic())))
-        writer.start()
+        committed = other.submit(lambda: pause.wait(0.02) or wish(elsewhere))
         assert waker.wait(5)
-        woken = time.monotonic()
-        writer.join()
-        seconds.append(woken - committed[0])
+        seconds.append(time.monotonic() - committed.result())
     waker.close()
+    other.shutdown()
     elsewhere.close()
     print(f"\n{store.backend}: woken {1000 * statistics.median(seconds):.1f} ms after the commit (median of 20), "
           f"worst {1000 * max(seconds):.1f} ms")

@@ -28,7 +28,8 @@ from statera.model.tree import AdditionalVip, LoadBalancer, Member, Pool
 
 
 def port(subnet_id):
-    return Port(port_id=f"port-{subnet_id}", network_id="n", subnet_id=subnet_id, ip_address="10.0.0.9", cidr="10.0.0.0/24")
+    return Port(port_id=f"port-{subnet_id}", network_id="n", subnet_id=subnet_id, ip_address="10.0.0.9",
+                cidr="10.0.0.0/24")
 
 
 def amphora(id, role, **facts):
@@ -101,7 +102,8 @@ def test_without_nodes_the_controller_says_that_amphorae_run():
 def test_an_amphora_has_a_leg_in_the_subnets_of_vips_and_of_members_that_stay():
     common = {"created_version": 1, "wanted_version": 1}
     members = [
-        Member(id=subnet, pool_id="p", address="10.1.0.1", protocol_port=80, subnet_id=subnet, deleting=subnet == "old", **common)
+        Member(id=subnet, pool_id="p", address="10.1.0.1", protocol_port=80, subnet_id=subnet,
+               deleting=subnet == "old", **common)
         for subnet in ("blue", "old", "vip")
     ]
     pool = Pool(id="p", protocol="HTTP", lb_algorithm="ROUND_ROBIN", members=tuple(members), **common)
@@ -129,7 +131,8 @@ class Cloud:
     def perform(self, action):
         match action:
             case AddAmphora(role):
-                new = Amphora(id=f"new-{next(self.ids)}", load_balancer_id="lb", role=role, born_version=self.desired.version)
+                new = Amphora(id=f"new-{next(self.ids)}", load_balancer_id="lb", role=role,
+                              born_version=self.desired.version)
                 self.see([*self.seen.amphorae, new])
             case PlugAmphora(id, subnets):
                 self.publish(id, ports=tuple(port(subnet) for subnet in subnets))

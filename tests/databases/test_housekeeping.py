@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is no longer of use goes, and only that; what got stuck gets a pass."""
+
+import threading
+from datetime import timedelta
+from uuid import uuid4
+
+from sqlalchemy import insert, select
+
+from statera.commands.housekeeping import collect_orphans, tidy
+from statera.config import HouseKeeping
+from statera.drivers.network.noop import NoopNetwork
+from statera.store.clock import now_ms
+from statera.store.events import Event, record, utc_now
+from statera.store.sweep import rouse
+from statera.store.tables import amphorae, events, load_balancers, networks, node_tokens, ports
+
+DAY = HouseKeeping(load_balancer_expiry_age=86_400, amphora_expiry_age=86_400, event_expiry_age=86_400)
+LONG_AGO = utc_now() - timedelta(days=2)
+
+
+class Network(NoopNetwork):
+    def __init__(self):
+        super().__init__()
+        self.released = set()
+
+    def release_vip(self, load_balancer_id):
+        self.released.add(f"vip of {load_balancer_id}")
+
+    def release_amphora_ports(self, amphora_id, keep=()):
+        self.released.add(f"ports of {amphora_id}")
+
+
+def ids(store, table):
+    with store.read() as connection:
+        return set(connection.execute(select(table.c[next(iter(table.primary_key.columns)).name])).scalars())
+
+
+def test_rows_go_when_they_are_old_enough(store, load_balancer):
+    old, recent, living = load_balancer(deleted_at=LONG_AGO), load_balancer(deleted_at=utc_now()), load_balancer()
+    with store.write() as connection:
+        for id, lb, deleted_at in (("old", old, LONG_AGO), ("gone", living, LONG_AGO), ("serves", living, None)):
+            connection.execute(insert(amphorae).values(
+                id=id, load_balancer_id=lb, role="MASTER", born_version=1, created_at=LONG_AGO, deleted_at=deleted_at))
+        record(connection, Event(load_balancer_id=old, reason="r", message="m"))
+        record(connection, Event(load_balancer_id=living, reason="r", message="m"))
+        connection.execute(insert(events).values(
+            at=LONG_AGO, load_balancer_id=living, object_type="t", object_id="i", reason="r", message="m"))
+        for name, expires_ms in (("expired", 1), ("valid", now_ms() + 10_000)):
+            connection.execute(insert(node_tokens).values(token_hash=name, expires_ms=expires_ms))
+    tidy(store, DAY, threading.Event())
+    assert ids(store, load_balancers) == {recent, living}
+    assert ids(store, amphorae) == {"serves"}
+    assert ids(store, node_tokens) == {"valid"}
+    assert len(ids(store, events)) == 1
+
+
+def test_more_than_one_bite_is_taken(store, load_balancer):
+    for _ in range(150):
+        load_balancer(deleted_at=LONG_AGO)
+    tidy(store, DAY, threading.Event())
+    assert ids(store, load_balancers) == set()
+
+
+def test_ports_of_nobody_are_released_in_the_second_round(store, load_balancer):
+    living, deleted, unknown = load_balancer(), load_balancer(deleted_at=utc_now()), str(uuid4())
+    amphora = {"role": "MASTER", "born_version": 1, "created_at": utc_now(), "load_balancer_id": living}
+    with store.write() as connection:
+        connection.execute(insert(amphorae), [
+            {"id": "serves", "deleted_at": None, **amphora}, {"id": "gone", "deleted_at": utc_now(), **amphora}])
+        connection.execute(insert(networks).values(id="n", project_id="p", name="n", bridge="b", created_at=utc_now()))
+        for device in (f"lb-{living}", f"lb-{deleted}", f"lb-{unknown}", "serves", "gone", "never"):
+            connection.execute(insert(ports).values(
+                id=str(uuid4()), network_id="n", project_id="p", mac_address="m", device_id=device,
+                device_owner="Octavia", created_at=utc_now()))
+        connection.execute(insert(ports).values(
+            id=str(uuid4()), network_id="n", project_id="p", mac_address="m", device_id="a server of the tenant",
+            device_owner="compute:nova", created_at=utc_now()))
+    network = Network()
+    suspects = collect_orphans(store, network, frozenset())
+    assert network.released == set()
+    collect_orphans(store, network, suspects)
+    assert network.released == {f"vip of {deleted}", f"vip of {unknown}", "ports of gone", "ports of never"}
+
+
+def test_what_is_under_way_while_nobody_looks_gets_a_pass_a_bite_at_a_time(store, load_balancer):
+    stuck = [load_balancer(due_ms=None, version=2, done_version=1) for _ in range(3)]
+    load_balancer(due_ms=None, version=2, done_version=2)
+    backing_off = load_balancer(due_ms=10**15, version=2, done_version=1)
+    with store.write() as connection:
+        after = rouse(connection, limit=2)
+        assert after == sorted(stuck)[1]
+        assert rouse(connection, after, limit=2) == ""
+    with store.read() as connection:
+        due = load_balancers.c.due_ms
+        found = connection.execute(select(load_balancers.c.id).where(due < 10**14)).scalars()
+        assert set(found) == set(stuck)
+        later = connection.execute(select(due).where(load_balancers.c.id == backing_off)).scalar_one()
+    assert later == 10**15

@@ -99,6 +99,8 @@ class Link:
     async def _obey(self, message: Down) -> None:
         match message:
             case Roster():
+                if not self._welcomed:
+                    LOG.info("connected: this node carries %d amphorae", len(message.amphorae))
                 self._welcomed = True
                 self._beat_seconds = message.beat_seconds
                 await self._host.roster(message)

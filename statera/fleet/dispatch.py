@@ -69,6 +69,7 @@ class Dispatcher:
         self._networks = networks
         self._threads = threads
         self._lock = asyncio.Lock()
+        self._known_networks: tuple[LocalNetwork, ...] = ()
 
     async def run(self, wake: Wake, waiting: Executor, sweep_seconds: float = SWEEP_SECONDS) -> None:
         """Look whenever *wake* says so, and at everything every *sweep_seconds*; *waiting* is its own thread."""
@@ -104,8 +105,11 @@ class Dispatcher:
             found, networks = await self._read(lambda connection: (
                 placed.unsettled(connection, self._manager_id), self._networks(connection)))
             by_node = _by_node(found)
-            await self._tell({session: session.changes(by_node[session.node_id]) for session in self._welcomed()},
-                             networks)
+            concerned = [
+                session for session in self._welcomed()
+                if session.node_id in by_node or networks != self._known_networks]
+            self._known_networks = networks
+            await self._tell({session: session.changes(by_node[session.node_id]) for session in concerned}, networks)
 
     async def sweep(self) -> None:
         """Compare all that every node was told with the store; end connections that are not ours any more."""

@@ -7,7 +7,7 @@ from hashlib import sha256
 from uuid import uuid4
 
 from msgspec import Struct
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
 
 from statera.errors import StateraError
 from statera.store.clock import now_ms
@@ -133,6 +133,7 @@ def _set_drained(connection: Connection, name: str, *, drained: bool) -> int:
     node_id = _known(connection, name)
     connection.execute(update(nodes).where(nodes.c.id == node_id).values(drained=drained))
     due(connection, node_id)
+    due_without_node(connection)
     return _carried(connection, node_id)
 
 
@@ -154,10 +155,19 @@ def due(connection: Connection, node_id: str) -> None:
     here = select(amphorae.c.load_balancer_id).where(
         amphorae.c.node_id == node_id, amphorae.c.deleted_at.is_(None)
     )
-    changed = connection.execute(
-        update(load_balancers).where(load_balancers.c.id.in_(here)).values(due_ms=now_ms())
+    _due(connection, load_balancers.c.id.in_(here))
+
+
+def due_without_node(connection: Connection) -> None:
+    """Have a controller look at every load balancer with an amphora that waits for a node."""
+    waiting = select(amphorae.c.load_balancer_id).where(
+        amphorae.c.node_id.is_(None), amphorae.c.deleted_at.is_(None)
     )
-    if changed.rowcount:
+    _due(connection, and_(load_balancers.c.unsettled == 1, load_balancers.c.id.in_(waiting)))
+
+
+def _due(connection: Connection, which: ColumnElement[bool]) -> None:
+    if connection.execute(update(load_balancers).where(which).values(due_ms=now_ms())).rowcount:
         announce(connection)
 
 

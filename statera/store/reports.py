@@ -61,7 +61,7 @@ def connected(connection: Connection, manager_id: str, node_id: str, hello: Hell
     if before.lost_ms is not None:
         fleet.due(connection, node_id)
     if not before.heard:
-        _due_without_node(connection)
+        fleet.due_without_node(connection)
     return True
 
 
@@ -193,19 +193,6 @@ def _carried_by(node_ids: Collection[str]) -> Select[str]:
     return select(amphorae.c.load_balancer_id).where(
         amphorae.c.node_id.in_(node_ids), ~amphorae.c.leaving, amphorae.c.deleted_at.is_(None)
     )
-
-
-def _due_without_node(connection: Connection) -> None:
-    waiting = select(amphorae.c.load_balancer_id).where(
-        amphorae.c.node_id.is_(None), amphorae.c.deleted_at.is_(None)
-    )
-    changed = connection.execute(
-        update(load_balancers)
-        .where(load_balancers.c.unsettled == 1, load_balancers.c.id.in_(waiting))
-        .values(due_ms=now_ms())
-    )
-    if changed.rowcount:
-        announce(connection)
 
 
 def _locked(connection: Connection, node_id: str, amphora_id: str) -> AnyRow | None:

@@ -4,8 +4,11 @@
 import asyncio
 import time
 
+import aiohttp
+from aiohttp import WSMsgType
+
 from statera.store import tables
-from statera.wire import Gone
+from statera.wire import Gone, Hello, Roster, decode_down, encode
 
 
 def test_a_new_load_balancer_becomes_active_when_its_node_runs_it(world, until):
@@ -119,5 +122,22 @@ def test_a_node_is_told_everything_again_after_the_health_manager_restarts(world
             async with world.service():
                 await until(lambda: world.lb(tree).done_version == 1)
                 print(f"\nreconnected and applied {time.monotonic() - started:.2f} s after the restart")
+
+    asyncio.run(story())
+
+
+def test_a_node_whose_agent_cannot_read_the_spec_says_so(world, until):
+    identity = world.identity("node-1")
+    tree = world.balance(identity.node_id)
+
+    async def story():
+        async with world.service(), aiohttp.ClientSession() as client:
+            url = f"wss://127.0.0.1:{world.port}/v1/link"
+            async with client.ws_connect(url, ssl=identity.tls_context()) as ws:
+                hello = Hello(agent_version="0.0.1", hostname="old-1", spec_versions=(0,))
+                await ws.send_frame(encode(hello), WSMsgType.TEXT)
+                assert isinstance(decode_down((await ws.receive(timeout=5)).data), Roster)
+                await until(lambda: world.lb(tree).failure is not None)
+        assert "agent 0.0.1 on old-1 is too old" in world.lb(tree).failure
 
     asyncio.run(story())

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
@@ -34,6 +35,7 @@ class Store:
         self.backend = backend
         self.engine: Engine = create_engine(
             parsed, pool_size=pool_size, max_overflow=max_overflow, pool_timeout=pool_timeout,
+            json_deserializer=msgspec.json.decode,
             **SERVER_OPTIONS[backend],
         )
         if backend == "sqlite":

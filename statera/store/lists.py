@@ -25,6 +25,7 @@ from sqlalchemy import (
     exists,
     false,
     func,
+    null,
     or_,
     select,
     union,
@@ -108,7 +109,7 @@ def read_one(connection: Connection, view: View, key: str) -> Row | None:
 
 
 def _select(view: View) -> Select[Any]:
-    shown = [expression.label(name) for name, expression in view.columns.items() if expression is not None]
+    shown = [(null() if expression is None else expression).label(name) for name, expression in view.columns.items()]
     statement = select(view.table.c[view.key].label("row_key"), *shown).where(*view.where)
     if not view.joined:
         return statement
@@ -119,13 +120,14 @@ def _select(view: View) -> Select[Any]:
 
 
 def _read(connection: Connection, view: View, statement: Select[Any]) -> list[Row]:
-    rows = connection.execute(statement).mappings().all()
-    found = [str(row["row_key"]) for row in rows]
-    related = {name: _gathered(connection, relation, found) for name, relation in view.relations.items()}
-    return [
-        {name: row[name] if name in row else related[name].get(row["row_key"], []) for name in view.columns}
-        for row in rows
-    ]
+    names = ("row_key", *view.columns)
+    rows = [dict(zip(names, row, strict=True)) for row in connection.execute(statement)]
+    keys = [row.pop("row_key") for row in rows]
+    for name, relation in view.relations.items():
+        related = _gathered(connection, relation, keys)
+        for key, row in zip(keys, rows, strict=True):
+            row[name] = related.get(key, [])
+    return rows
 
 
 CHUNK = 10_000

@@ -19,7 +19,7 @@ PROG = "octavia-db-manage"
 
 
 def main() -> None:
-    start.run(PROG, manage, options=[cfg.SubCommandOpt("command", title="commands", handler=_add_commands)])
+    start.run(PROG, manage, options=OPTIONS)
 
 
 def manage(settings: Settings, conf: cfg.ConfigOpts) -> None:
@@ -115,3 +115,6 @@ def _run(store: Store, act: Callable[[Config], object], *, sql: bool = False, wr
     with store.write() if write else store.read() as connection:
         config.attributes["connection"] = connection
         act(config)
+
+
+OPTIONS = [cfg.SubCommandOpt("command", title="commands", handler=_add_commands)]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The schema's history, and the check that a database has the schema that this program needs."""
 
+import sys
 from pathlib import Path
 
 from alembic import command
@@ -17,7 +18,7 @@ UPGRADE = "run octavia-db-manage upgrade head"
 
 def alembic_config() -> Config:
     """Where the migrations are, whatever the working directory is."""
-    config = Config()
+    config = Config(stdout=sys.stdout)
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.set_main_option("path_separator", "os")
     return config

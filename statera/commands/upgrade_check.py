@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""octavia-status upgrade check: can this release start here? Exit status 0, 1 for a warning, 2 for a failure."""
+
+import shutil
+import subprocess
+import sys
+from argparse import ArgumentParser, _SubParsersAction
+from collections.abc import Callable
+from enum import IntEnum
+
+from oslo_config import cfg
+
+from statera.commands import build, start
+from statera.config import Settings
+from statera.errors import SetupError
+from statera.store.migrations import require_schema
+
+PROG = "octavia-status"
+
+
+class Result(IntEnum):
+    """Also the exit status: the worst one counts."""
+
+    SUCCESS = 0
+    WARNING = 1
+    FAILURE = 2
+
+
+Finding = tuple[Result, str]
+
+
+def main() -> None:
+    start.run(PROG, check, options=OPTIONS)
+
+
+def check(settings: Settings, conf: cfg.ConfigOpts) -> None:
+    """Print one line per check and end with the status of the worst."""
+    worst = Result.SUCCESS
+    for name, examine in CHECKS.items():
+        result, text = examine(settings)
+        worst = max(worst, result)
+        print(f"{name + ':':12} {result.name.title():8} {text}")
+    sys.exit(worst)
+
+
+def schema(settings: Settings) -> Finding:
+    """The database has this release's schema."""
+    store = build.open_store(settings)
+    try:
+        require_schema(store)
+    except SetupError as error:
+        return Result.FAILURE, str(error)
+    finally:
+        store.close()
+    return Result.SUCCESS, "has the schema of this release"
+
+
+def drivers(settings: Settings) -> Finding:
+    """The configured drivers exist."""
+    try:
+        build.compute(settings)
+    except SetupError as error:
+        return Result.FAILURE, str(error)
+    return Result.SUCCESS, f"compute {settings.controller_worker.compute_driver}, network " + (
+        settings.controller_worker.network_driver)
+
+
+def haproxy(settings: Settings) -> Finding:
+    """HAProxy is installed, which only nodes need."""
+    program = shutil.which(settings.haproxy_amphora.haproxy_cmd)
+    if program is None:
+        return Result.WARNING, f"{settings.haproxy_amphora.haproxy_cmd} is not here: this host cannot be a node"
+    said = subprocess.run([program, "-v"], capture_output=True, text=True, check=False).stdout
+    return Result.SUCCESS, said.splitlines()[0] if said else program
+
+
+CHECKS: dict[str, Callable[[Settings], Finding]] = {"Database": schema, "Drivers": drivers, "HAProxy": haproxy}
+
+
+def _add_commands(parsers: "_SubParsersAction[ArgumentParser]") -> None:
+    upgrade = parsers.add_parser("upgrade", help="what to know before an upgrade")
+    upgrade.add_subparsers(dest="action", required=True).add_parser("check", help=check.__doc__)
+
+
+OPTIONS = [cfg.SubCommandOpt("command", title="commands", handler=_add_commands)]

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec import convert, structs
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, update
 
 from statera import wire
 from statera.errors import AddressTaken, Conflict, InUse, NotFound, SubnetFull
@@ -224,7 +224,7 @@ def _subnets(connection: Connection, *ids: str, network_id: str | None = None) -
     return [_record(LocalSubnet, SUBNET_FIELDS, row) for row in connection.execute(statement).mappings()]
 
 
-def _ports(connection: Connection, *where: Any) -> list[LocalPort]:
+def _ports(connection: Connection, *where: ColumnElement[bool]) -> list[LocalPort]:
     """The ports with their addresses, in one statement."""
     columns = [tables.ports.c[name] for name in PORT_FIELDS]
     addresses = tables.port_addresses.c

@@ -14,4 +14,5 @@ NAMED = re.compile(r"`(statera/[\w/]+\.py)(?::(\w+))?`")
 def test_what_a_document_names_is_there(document: Path) -> None:
     for file, name in NAMED.findall(document.read_text()):
         assert (ROOT / file).exists(), file
-        assert not name or re.search(rf"^\s*(async )?(def|class) {name}\b", (ROOT / file).read_text(), re.M), (file, name)
+        defined = rf"^\s*(async )?(def|class) {name}\b"
+        assert not name or re.search(defined, (ROOT / file).read_text(), re.M), (file, name)

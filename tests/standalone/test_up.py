@@ -284,3 +284,12 @@ def test_missing_programs_are_named_as_packages(tmp_path: Path) -> None:
 
 def test_everything_a_node_runs_is_here(tmp_path: Path) -> None:
     assert checks.missing_programs(Home(tmp_path), Binds(api=API, nodes=NODES)) is None
+
+
+def test_help_comes_at_once_because_nothing_else_is_imported() -> None:
+    script = ("import sys; from statera.commands.umbrella import statera;"
+              "statera.main(['--help'], standalone_mode=False);"
+              "print(sorted({'sqlalchemy', 'rich', 'falcon', 'oslo_config'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "Run load balancing on this host, until Ctrl-C." in done.stdout

@@ -24,21 +24,21 @@ def path_of(operation, known):
     return root + re.sub(r"\{(\w+)\}", lambda found: known[found[1]], openapi.named(operation.path))
 
 
-def furnished(world):
-    """One object of every kind: the ids of each, by the names that paths and bodies call them."""
-    lb = world.lb()
+def furnished(world, project="a1b2c3d4e5f60718293a4b5c6d7e8f90"):
+    """One object of every kind: the ids of each, by the names that paths and bodies call them; *project* owns them."""
+    lb = world.lb(project_id=project)
     listener = world.listener(lb)
     pool = world.pool(lb)
     policy = world.policy(listener)
     rule = world.settled(world.post(f"/l7policies/{policy['id']}/rules", rule={
         "type": "PATH", "compare_type": "STARTS_WITH", "value": "/x"})["rule"])
     profile = world.post("/flavorprofiles", flavorprofile={
-        "name": "p", "provider_name": "noop_driver", "flavor_data": "{}"})["flavorprofile"]
+        "name": project, "provider_name": "noop_driver", "flavor_data": "{}"})["flavorprofile"]
     zones = world.post("/availabilityzoneprofiles", availability_zone_profile={
-        "name": "z", "provider_name": "noop_driver", "availability_zone_data": "{}"})["availability_zone_profile"]
-    flavor = world.post("/flavors", flavor={"name": "f", "flavor_profile_id": profile["id"]})["flavor"]
+        "name": project, "provider_name": "noop_driver", "availability_zone_data": "{}"})["availability_zone_profile"]
+    flavor = world.post("/flavors", flavor={"name": project, "flavor_profile_id": profile["id"]})["flavor"]
     zone = world.post("/availabilityzones", availability_zone={
-        "name": "zone", "availability_zone_profile_id": zones["id"]})["availability_zone"]
+        "name": project, "availability_zone_profile_id": zones["id"]})["availability_zone"]
     return {
         "loadbalancer_id": lb["id"], "listener_id": listener["id"], "pool_id": pool["id"], "l7policy_id": policy["id"],
         "member_id": world.member(pool)["id"], "healthmonitor_id": world.monitor(pool)["id"], "rule_id": rule["id"],

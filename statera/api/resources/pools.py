@@ -14,7 +14,7 @@ from statera.api.kinds import Kind
 from statera.api.resources import listeners
 from statera.api.types import Alpn, Bool, Enum, Int, Ip, ListOf, Nested, Text, Uuid
 from statera.config import Settings
-from statera.errors import Conflict, Invalid
+from statera.errors import Conflict, Invalid, NotFound
 from statera.store import tables, wishes
 from statera.store.lists import Row, children, healthmonitor_id, pool_listeners, tags_of
 
@@ -87,9 +87,11 @@ def create(act: Act, values: dict[str, Any]) -> str:
     listener = _listener(act, values)
     rules.check(rules.PERSISTENCE_POST, case_of(act, values, values))
     act.quota("pool")
-    if listener and listener["default_pool_id"]:
+    if listener and act.rows(tables.pools, tables.pools.c.id == listener["default_pool_id"]):
         raise Conflict("This listener already has a default pool")
     act.require_lb()
+    if listener:
+        act.require_kept("Listener", listener)
     pool = judged(act, values)
     act.require_served("pool", pool)
     id = add(act, KIND, pool)
@@ -103,6 +105,8 @@ def _listener(act: Act, values: Values) -> Row | None:
     if not values["listener_id"]:
         return None
     listener = act.reload(tables.listeners, values["listener_id"], title="Listener")
+    if listener["load_balancer_id"] != act.lb_id:  # another load balancer's is none of this request's business
+        raise NotFound("Listener", values["listener_id"])
     if not values["loadbalancer_id"]:
         rules.childless(listener["protocol"])
         rules.match(listener["protocol"], values["protocol"])

@@ -145,6 +145,11 @@ class Act:
         if gone or (self.service.strict and state not in allowed):
             raise PendingState(Provisioning.PENDING_DELETE if gone and state != "DELETED" else state, self.lb_id)
 
+    def require_kept(self, title: str, row: Row) -> None:
+        """The object is not being deleted. Raise `ImmutableObject`."""
+        if row["deleting"]:
+            raise ImmutableObject(title, row["id"])
+
     def _require(self, title: str, id: str, row: Row) -> None:
         active = row["provisioning_status"] == Provisioning.ACTIVE
         gone = row["deleting"] or row["provisioning_status"] == Provisioning.DELETED

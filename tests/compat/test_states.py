@@ -119,3 +119,36 @@ def test_strictly_only_delete_and_failover_remain_in_error(strict):
     assert strict.call("PUT", f"/loadbalancers/{lb['id']}/failover").status_code == 202
     strict.fail(lb)
     strict.delete(f"/loadbalancers/{lb['id']}")
+
+
+def test_a_listener_gets_another_pool_while_its_old_one_goes(world):
+    lb = world.lb()
+    listener = world.listener(lb)
+    old = world.pool(lb, listener_id=listener["id"])
+    world.delete(f"/pools/{old['id']}")
+    new = world.pool(lb, listener_id=listener["id"])
+    assert world.get(f"/listeners/{listener['id']}")["listener"]["default_pool_id"] == new["id"]
+
+
+@pytest.mark.parametrize(("path", "body"), [
+    ("/l7policies", {"l7policy": {"listener_id": "{listener}", "action": "REJECT"}}),
+    ("/pools", {"pool": {"listener_id": "{listener}", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}}),
+    ("/healthmonitors", {"healthmonitor": {"pool_id": "{pool}", "type": "TCP", "delay": 1, "timeout": 1,
+                                           "max_retries": 1}}),
+    ("/pools/{pool}/members", {"member": {"address": "192.0.2.1", "protocol_port": 1}}),
+])
+def test_what_is_going_takes_no_children(world, path, body):
+    lb = world.lb(provider="noop_driver")
+    ids = {"listener": world.listener(lb)["id"], "pool": world.pool(lb)["id"]}
+    world.delete(f"/listeners/{ids['listener']}")
+    world.delete(f"/pools/{ids['pool']}")
+    ((root, values),) = body.items()
+    filled = {name: value.format(**ids) if isinstance(value, str) else value for name, value in values.items()}
+    fault = world.refused(409, "POST", path.format(**ids), {root: filled})
+    assert fault.endswith("is immutable and cannot be updated.")
+
+
+def test_of_a_put_without_root_an_unknown_id_comes_first(world):
+    lb = world.lb()
+    world.refused(404, "PUT", "/loadbalancers/nowhere", {})
+    assert world.refused(400, "PUT", f"/loadbalancers/{lb['id']}", {}) == 'Missing argument: "load_balancer"'

@@ -57,6 +57,7 @@ def create(act: Act, values: dict[str, Any]) -> str:
     act.quota("l7policy")
     policy = l7.redirect(values, fresh=True)
     act.require_lb()
+    act.require_kept("Listener", listener)
     _require_own(act, policy)
     act.require_served("l7policy", {**policy, "protocol": listener["protocol"]})
     return write(act, policy, listener["id"])

@@ -216,5 +216,5 @@ def _no_place(_connection: Connection, _values: Values) -> Place:
 
 CHILD = Child(
     kind=KIND, place=_no_place, create=lambda _act, _values: "", change=change, remove=remove,
-    outside_put=look_outside, delete_query=("cascade",),
+    outside_put=look_outside, delete_query=("cascade",), missing_object='Missing argument: "load_balancer"',
 )

@@ -28,7 +28,9 @@ def demolish(home: Home) -> list[str]:
     """Remove one amphora and say what there was. Blocks while its processes end, seconds at worst."""
     lines = []
     amphora = f"amphora {home.amphora_id}"
-    ended = process.end({*cgroup.processes(home.amphora_id), *namespace.processes(home.amphora_id)})
+    # keepalived hands the VIPs over at once and then lingers for a second for which there is no need.
+    ended = process.end(
+        {*cgroup.processes(home.amphora_id), *namespace.processes(home.amphora_id)}, patience_seconds=0.5)
     if ended:
         lines.append(f"{amphora}: {len(ended)} processes ended")
     if namespace.remove(home.amphora_id, _legs(home)):

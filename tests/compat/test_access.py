@@ -98,6 +98,16 @@ def test_the_old_roles_come_back_by_option(worlds):
     assert world.call("GET", "/loadbalancers").status_code == 200
 
 
+def test_keystone_is_asked_for_all_but_the_version_document(worlds):
+    world = worlds(api_settings={"auth_strategy": "keystone"}, keystone_authtoken={
+        "www_authenticate_uri": "http://keystone.example.org"})
+    assert world.call("GET", "/", root="").status_code == 200
+    result = world.call("GET", "/loadbalancers", headers=who("admin"))
+    assert result.status_code == 401
+    assert result.headers["www-authenticate"].startswith("Keystone uri=")
+    assert result.headers["x-openstack-request-id"].startswith("req-")
+
+
 # Quotas.
 
 

@@ -209,3 +209,24 @@ def test_source_ip_clients_keep_their_member_when_others_come(lab, node, serving
     assert who(lab, 6) == {before.rsplit(".", 1)[1]: 6}
     assert node.put(with_pool(serving, members=(*serving.pools[0].members, lab.member(12, weight=5)))).how == "runtime"
     assert len(who(lab, 6)) == 1
+
+
+def test_members_learn_the_client_by_the_proxy_protocol(lab, node, serving):
+    members = (lab.member(10, protocol_port=90),)
+    serving = replace(serving, version=2, listeners=(replace(serving.listeners[0], protocol="TCP"),),
+                      pools=(replace(serving.pools[0], protocol="PROXY", members=members),))
+    assert node.put(serving).how == "reload"
+    added = with_pool(serving, members=(lab.member(11, protocol_port=90),))
+    assert node.put(added).how == "runtime"
+    with socket.create_connection((lab.vip, 80)) as connection:
+        assert say(connection).startswith(f"{lab.net}.11 PROXY TCP4 {lab.net}.1 {lab.vip} ")
+
+
+def test_backup_members_serve_when_no_other_can(lab, node, serving):
+    first = lab.member(10)
+    backups = (lab.member(12, backup=True), lab.member(13, backup=True))
+    assert node.put(with_pool(serving, members=(first, *backups))).how == "runtime"
+    assert who(lab) == {"10": 12}
+    alone = with_pool(serving, members=(replace(first, enabled=False), *backups))
+    assert node.put(replace(alone, version=3)).how == "runtime"
+    assert set(who(lab)) == {"12", "13"}

@@ -85,6 +85,10 @@ class ApiSettings(Struct, frozen=True, kw_only=True):
     ] = False
 
 
+class Healthcheck(Struct, frozen=True, kw_only=True):
+    detailed: Annotated[bool, doc("Tell about memory, threads and versions too, in JSON and HTML.")] = False
+
+
 class Database(Struct, frozen=True, kw_only=True):
     connection: Annotated[str, doc("SQLAlchemy URL; SQLite below state_path when empty.")] = ""
     max_pool_size: Annotated[int, doc("Connections kept open.")] = 10
@@ -167,6 +171,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     default: Default = Default()
     api_settings: ApiSettings = ApiSettings()
+    healthcheck: Healthcheck = Healthcheck()
     database: Database = Database()
     networking: Networking = Networking()
     controller_worker: ControllerWorker = ControllerWorker()

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether this process can serve: for load balancers in front of it."""
 
+import gc
+import html
+import platform
+import sys
 import time
+import traceback
+from datetime import UTC, datetime
+from typing import Any
 
 import falcon
 import msgspec
@@ -25,7 +32,9 @@ class HealthCheck:
         healthy, wanted = self.healthy(), preferred(request.accept)
         response.status = (200 if healthy else 503) if wanted else 406
         response.content_type = wanted or "text/plain"
-        response.text = render("OK" if healthy else DOWN, wanted)
+        reason = "OK" if healthy else DOWN
+        detailed = self.service.settings.healthcheck.detailed
+        response.text = (render_details(details(reason), wanted) if detailed else render(reason, wanted))
 
     def on_head(self, _request: falcon.Request, response: falcon.Response) -> None:
         response.status = 204 if self.healthy() else 503
@@ -54,8 +63,31 @@ def preferred(accept: str) -> str | None:
 def render(reason: str, media_type: str | None) -> str:
     if media_type == "application/json":
         return msgspec.json.encode({"detailed": False, "reasons": [reason]}).decode()
+    return page(reason) if media_type == "text/html" else reason
+
+
+def render_details(known: dict[str, Any], media_type: str | None) -> str:
+    """Plain text gains nothing by details."""
+    reason: str = known["reasons"][0]["reason"]
+    if media_type == "application/json":
+        return msgspec.json.encode(known).decode()
     if media_type == "text/html":
-        return f"<!DOCTYPE html><html><head><title>Healthcheck Status</title></head><body><p>{reason}</p></body></html>"
+        return page(reason, f"<h2>Garbage collector</h2><pre>{known['gc']}</pre><h2>Threads</h2>"
+                            f"<pre>{html.escape(''.join(known['threads']))}</pre>")
     return reason
 
 
+def page(reason: str, more: str = "") -> str:
+    return ("<!DOCTYPE html><html><head><title>Healthcheck Status</title></head>"
+            f"<body><p>{html.escape(reason)}</p>{more}</body></html>")
+
+
+def details(reason: str) -> dict[str, Any]:
+    """What a developer wants to know about a process that misbehaves."""
+    return {
+        "detailed": True, "python_version": sys.version, "now": str(datetime.now(UTC)), "platform": platform.platform(),
+        "gc": {"counts": gc.get_count(), "threshold": gc.get_threshold()},
+        "reasons": [{"reason": reason, "details": "", "class": "DatabaseCheck"}],
+        "greenthreads": [],
+        "threads": ["".join(traceback.format_stack(frame)) for frame in sys._current_frames().values()],
+    }

@@ -2,7 +2,7 @@
 """Roots, versions, formats and the three shapes of faults."""
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 
 def root(world, verb, path, **more):
@@ -109,3 +109,21 @@ def test_health_is_told_when_asked_for(world, worlds):
     assert root(open_world, "GET", "/healthcheck", headers={"Accept": "image/png"}).status_code == 406
     assert root(open_world, "HEAD", "/healthcheck").status_code == 204
     assert root(open_world, "POST", "/healthcheck").status_code == 405
+
+
+def test_health_in_detail(worlds):
+    world = worlds(api_settings={"healthcheck_enabled": True}, healthcheck={"detailed": True})
+    shown = root(world, "GET", "/healthcheck", headers={"Accept": "application/json"}).json
+    assert list(shown) == ["detailed", "python_version", "now", "platform", "gc", "reasons", "greenthreads", "threads"]
+    assert shown["reasons"][0]["reason"] == "OK"
+    assert "Garbage collector" in root(world, "GET", "/healthcheck", headers={"Accept": "text/html"}).text
+    assert root(world, "GET", "/healthcheck").text == "OK"
+
+
+def test_a_lost_database_is_told(worlds):
+    world = worlds(api_settings={"healthcheck_enabled": True, "healthcheck_refresh_interval": 0})
+    world.store.engine = create_engine("sqlite:////nowhere/at/all.db")
+    result = root(world, "GET", "/healthcheck", headers={"Accept": "application/json"})
+    assert (result.status_code, result.json) == (
+        503, {"detailed": False, "reasons": ["The Octavia database is unavailable."]})
+    assert root(world, "HEAD", "/healthcheck").status_code == 503

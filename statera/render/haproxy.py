@@ -48,6 +48,13 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", r"'\''") + "'"
 
 
+def name(identifier: str) -> str:
+    """An id as the name of a proxy or server, safe in the file and in commands; other text raises `GiveUp`."""
+    if not re.fullmatch(r"[0-9A-Za-z:_-]+", identifier):
+        raise refused("id", identifier)
+    return identifier
+
+
 def literal(text: str) -> str:
     """A word for places where HAProxy would evaluate `%[…]`."""
     return quote(text.replace("%", "%%"))
@@ -110,9 +117,9 @@ def render(spec: Spec, machine: Machine) -> str:
         section("global", global_lines(spec, machine)),
         section("peers statera", peer_lines(spec)),
         section("defaults", DEFAULTS),
-        *(section(f"frontend {quote(listener.id)}", frontend_lines(listener, spec, machine))
+        *(section(f"frontend {name(listener.id)}", frontend_lines(listener, spec, machine))
           for listener in spec.listeners),
-        *(section(f"backend {quote(backend_name(pool, listener))}", backend_lines(pool, listener, spec))
+        *(section(f"backend {name(backend_name(pool, listener))}", backend_lines(pool, listener, spec))
           for listener, pool in backends(spec)),
     ]
     return "\n".join(sections)
@@ -194,7 +201,7 @@ def frontend_lines(listener: ListenerSpec, spec: Spec, machine: Machine) -> Iter
         yield f"tcp-request inspect-delay {listener.timeout_tcp_inspect}ms"
     for known, pool in backends(spec):
         if known is listener:
-            yield f"default_backend {quote(backend_name(pool, listener))}"
+            yield f"default_backend {name(backend_name(pool, listener))}"
 
 
 def backend_lines(pool: PoolSpec, listener: ListenerSpec, spec: Spec) -> Iterator[str]:
@@ -290,7 +297,7 @@ def numbered(members: Iterable[MemberSpec]) -> list[tuple[int, MemberSpec]]:
 
 def server(pool: PoolSpec, member: MemberSpec, number: int) -> str:
     """A server with all that it needs said, as `add server` inherits nothing: name, address, options."""
-    words = f"{quote(member.id)} {endpoint(member.address, member.protocol_port)} id {number} weight {member.weight}"
+    words = f"{name(member.id)} {endpoint(member.address, member.protocol_port)} id {number} weight {member.weight}"
     backup = " backup" if member.backup else ""
     # Without these two a server that was added while running keeps no idle connections (HAProxy 2.6).
     reuse = " pool-max-conn -1 pool-purge-delay 5s"

@@ -35,6 +35,12 @@ PRINTABLE = st.text(CHARACTERS) | st.sampled_from(NASTY)
 TOKEN = st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,9}", fullmatch=True)
 
 
+@pytest.mark.parametrize("bad", ["", "a b", "a;b", "a/b", "a\nb", "é"])
+def test_an_id_that_is_none_is_refused(bad):
+    with pytest.raises(GiveUp, match="cannot be put into"):
+        haproxy.name(bad)
+
+
 def spec_of(**text):
     """A spec with every text that a user can write; what is not given is harmless."""
     given_text = {

@@ -7,7 +7,7 @@ import logging
 import os
 import pwd
 import resource
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from statera.wire import Applied, LocalNetwork, Roster, Spec, Up
 
 MOST_THREADS = 4
 FIRST_PASSES_AT_ONCE = 8
+REPORTS_AT_ONCE = 64
 RESTORE_SECONDS = 30.0
 REMOVAL_RETRY_SECONDS = 2.0
 STOP_SECONDS = 5.0
@@ -92,7 +93,7 @@ class Host:
 
     async def full_report(self) -> None:
         """Say all that there is to say about every amphora, for a health manager that knows nothing."""
-        await asyncio.gather(*(amphora.full_report() for amphora in list(self._amphorae.values())))
+        await self._each(Amphora.full_report)
 
     async def stop(self) -> None:
         """End the agent's part; HAProxy and keepalived go on serving."""
@@ -174,7 +175,17 @@ class Host:
             await asyncio.sleep(self._report_seconds)
             if not self._networks_stand:
                 await self._ensure_networks()
-            await asyncio.gather(*(amphora.report() for amphora in list(self._amphorae.values())))
+            await self._each(Amphora.report)
+
+    async def _each(self, act: Callable[[Amphora], Coroutine[None, None, None]]) -> None:
+        """Do something with every amphora, not with more at once than there are file descriptors for."""
+        gate = asyncio.Semaphore(REPORTS_AT_ONCE)
+
+        async def one(amphora: Amphora) -> None:
+            async with gate:
+                await act(amphora)
+
+        await asyncio.gather(*map(one, list(self._amphorae.values())))
 
 
 def lost(former: Iterable[LocalNetwork], now: Iterable[LocalNetwork]) -> tuple[LocalNetwork, ...]:

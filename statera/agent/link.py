@@ -60,18 +60,25 @@ class Link:
         self._renewed = asyncio.Event()
 
     async def run(self) -> None:
-        """Stay connected until cancelled, whatever happens on the way."""
-        delay = FIRST_RETRY_SECONDS
+        """Stay connected until cancelled, whatever happens on the way; the same trouble is told of once."""
+        delay, told = FIRST_RETRY_SECONDS, ""
         async with aiohttp.ClientSession() as client:
             while True:
                 endpoint, self._welcomed = next(self._endpoints), False
-                try:
-                    await self._connection(client, endpoint)
-                    LOG.info("%s ended the connection", endpoint)
-                except FAILURES as error:
-                    LOG.warning("no connection with %s: %s", endpoint, str(error) or type(error).__name__)
+                outcome = await self._attempt(client, endpoint)
+                if self._welcomed or outcome != told:
+                    LOG.warning("%s", outcome)
+                told = outcome
                 delay = FIRST_RETRY_SECONDS if self._welcomed else min(delay * 2, LAST_RETRY_SECONDS)
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+
+    async def _attempt(self, client: aiohttp.ClientSession, endpoint: str) -> str:
+        """Be connected as long as it lasts, and say why it ended."""
+        try:
+            await self._connection(client, endpoint)
+        except FAILURES as error:
+            return f"no connection with {endpoint}: {_gist(error)}"
+        return f"{endpoint} ended the connection"
 
     async def _connection(self, client: aiohttp.ClientSession, endpoint: str) -> None:
         tls = self._identity.tls_context()
@@ -137,6 +144,13 @@ class Link:
     @staticmethod
     async def _say(ws: Socket, message: Up) -> None:
         await ws.send_frame(encode(message), WSMsgType.TEXT)
+
+
+def _gist(error: Exception) -> str:
+    """What went wrong; aiohttp's own words for a refused connection are mostly about its TLS context."""
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        return error.os_error.strerror or str(error.os_error)
+    return str(error) or type(error).__name__
 
 
 async def _until_first_ends(*works: Awaitable[None]) -> None:

@@ -21,6 +21,7 @@ import yaml
 BIN = Path(sys.executable).parent
 PORT = 8080
 PREFIX = "statera-demo-"
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the environment names
 
 APP = """\
 def app(environ, start_response):
@@ -157,7 +158,8 @@ class Cloud:
 
     def __init__(self, state: Path) -> None:
         self.clouds = state / "clouds.yaml"
-        self.environment = os.environ | {"OS_CLIENT_CONFIG_FILE": str(self.clouds), "OS_CLOUD": "statera"}
+        self.environment = os.environ | {
+            "OS_CLIENT_CONFIG_FILE": str(self.clouds), "OS_CLOUD": "statera", "no_proxy": "127.0.0.1"}
 
     def openstack(self, *args: str) -> Any:
         """What the command answers, from its JSON."""
@@ -174,7 +176,7 @@ class Cloud:
             headers={"Authorization": f"Basic {b64encode(credentials).decode()}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with DIRECT.open(request, timeout=10) as answer:
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             if error.code == 404:

@@ -143,9 +143,12 @@ def binds_of(settings: Settings) -> Binds:
 
 def api_url(settings: Settings) -> str:
     """Where clients on this host find the api."""
-    bind = binds_of(settings).api
-    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind.host, bind.host)
-    return f"http://{Bind(local, bind.port)}"
+    return f"http://{local(binds_of(settings).api)}"
+
+
+def local(bind: Bind) -> Bind:
+    """*bind* as seen from this host: a listener on all addresses is met on the loopback."""
+    return Bind({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind.host, bind.host), bind.port)
 
 
 def write_credentials(home: Home, settings: Settings) -> None:

@@ -3,11 +3,11 @@
 
 import asyncio
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import click
@@ -113,24 +113,28 @@ def run_detached(place: Home, settings: Settings) -> None:
 
 async def ready(settings: Settings, since: datetime, check: Callable[[], None] = lambda: None) -> None:
     """Return when the api answers and this host's node has connected *since*; *check* may raise meanwhile."""
-    store = build.open_store(settings)
+    store, why = build.open_store(settings), ""
     try:
         async with asyncio.timeout(READY_SECONDS):
-            while not await asyncio.to_thread(_is_ready, settings, store, since):
+            while why := await asyncio.to_thread(_what_is_missing, settings, store, since):
                 check()
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError as error:
-        raise SetupError(f"not ready after {READY_SECONDS:g} s; the logs in {settings.state}/log say why") from error
+        raise SetupError(f"not ready after {READY_SECONDS:g} s: {why}") from error
     finally:
         store.close()
 
 
-def _is_ready(settings: Settings, store: Store, since: datetime) -> bool:
-    name = settings.agent.node_name or settings.host
+def _what_is_missing(settings: Settings, store: Store, since: datetime) -> str:
+    """What does not work yet, and which log says why; empty when all does."""
+    name, logs = settings.agent.node_name or settings.host, settings.state / "log"
     with store.read() as connection:
         [node] = [node for node in list_nodes(connection) if node.name == name]
-    is_back = node.heard and node.connected_at is not None and node.connected_at >= since
-    return is_back and _answers(home.api_url(settings))
+    if not node.heard or node.connected_at is None or node.connected_at < since:
+        return f"this host's agent has not connected; {logs}/statera-agent.log and octavia-health-manager.log say why"
+    if not _answers(home.binds_of(settings).api):
+        return f"the api does not answer; {logs}/octavia-api.log says why"
+    return ""
 
 
 def how_to_use(place: Home, settings: Settings, taken: timedelta) -> str:
@@ -145,11 +149,13 @@ def how_to_use(place: Home, settings: Settings, taken: timedelta) -> str:
 Logs are in {place.logs}. `statera status` shows what runs, `statera down` stops everything."""
 
 
-def _answers(url: str) -> bool:
+def _answers(api: Bind) -> bool:
+    """Whether an API speaks HTTP there."""
+    connection = HTTPConnection(home.local(api).host, api.port, timeout=5)
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
+        connection.request("GET", "/")
+        return connection.getresponse().status < HTTPStatus.INTERNAL_SERVER_ERROR
+    except (OSError, HTTPException):
         return False
+    finally:
+        connection.close()

@@ -30,6 +30,9 @@ from statera.wire import SPEC_VERSION, Applied, LocalNetwork, Put, Roster, encod
 LOG = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 10.0
+REST = 4
+"""How many times longer than a look the rest after it is."""
+LONGEST_REST_SECONDS = 1.0
 
 Networks = Callable[[Connection], tuple[LocalNetwork, ...]]
 Result = TypeVar("Result")
@@ -83,7 +86,10 @@ class Dispatcher:
                     next_sweep = time.monotonic() + sweep_seconds
                     await self.sweep()
                 elif woken:
+                    started = time.monotonic()
                     await self.look()
+                    # When much is under way each look is long and each of its outcomes wakes us again.
+                    await asyncio.sleep(min(LONGEST_REST_SECONDS, REST * (time.monotonic() - started)))
             except SQLAlchemyError as error:
                 LOG.warning("cannot look at what nodes are to run: %s", error)
                 await asyncio.sleep(0.5)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, and_, or_, select
 
 from statera.store.tables import amphorae, load_balancers, nodes
 
@@ -27,9 +27,10 @@ class Placement(Struct, frozen=True, kw_only=True):
 
 
 def unsettled(connection: Connection, manager_id: str) -> list[Placement]:
-    """Those of load balancers with something under way, on the nodes that the manager holds."""
+    """Those that do not run yet what they are to run, or leave, on the nodes that the manager holds."""
+    behind = or_(amphorae.c.applied_version < load_balancers.c.version, and_(amphorae.c.leaving, ~amphorae.c.gone))
     return list(_placements(connection, _every().where(
-        load_balancers.c.unsettled == 1, nodes.c.manager_id == manager_id
+        load_balancers.c.unsettled == 1, nodes.c.manager_id == manager_id, behind
     )))
 
 

@@ -97,9 +97,10 @@ class World:
             return nodes.make_token(connection, name, seconds)
 
     @asynccontextmanager
-    async def service(self) -> AsyncIterator[Service]:
+    async def service(self, sweep_seconds: float = 0.5) -> AsyncIterator[Service]:
         service = Service(
-            self.settings, self.store, wake=Waker(self.store), networks=lambda _: (NETWORK,), sweep_seconds=0.5)
+            self.settings, self.store, wake=Waker(self.store), networks=lambda _: (NETWORK,),
+            sweep_seconds=sweep_seconds)
         await service.start(self.port)
         try:
             yield service

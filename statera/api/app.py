@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import falcon
 import msgspec
-from keystonemiddleware import auth_token
 from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi
 
@@ -139,6 +138,8 @@ OPEN_PATHS = ("", *PUBLIC, "/load-balancer", *(f"/load-balancer{path}" for path 
 
 
 def _keystone(app: Wsgi, _settings: Settings, conf: cfg.ConfigOpts) -> Wsgi:
+    from keystonemiddleware import auth_token  # a third of a second of work, only where there is Keystone
+
     protected: Wsgi = auth_token.AuthProtocol(app, {"oslo_config_config": conf})
 
     def choose(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

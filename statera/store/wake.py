@@ -8,7 +8,6 @@ import threading
 import time
 from typing import Any, Protocol
 
-import psycopg
 from sqlalchemy import Connection, func, literal, select, union_all
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
@@ -48,6 +47,7 @@ class Waker:
         self._pid = 0
         self._closed = threading.Event()
         self._waiting = threading.Lock()
+        self._failures = (DBAPIError, store.engine.dialect.loaded_dbapi.Error)
 
     def wait(self, timeout_seconds: float) -> bool:
         """True as soon as another transaction may have changed something, False when *timeout_seconds* are over.
@@ -58,7 +58,7 @@ class Waker:
         with self._waiting:
             try:
                 return self._look(until)
-            except (sqlite3.Error, psycopg.Error, DBAPIError):
+            except self._failures:
                 self._drop()
         self._closed.wait(min(1.0, timeout_seconds))
         return True
@@ -84,7 +84,7 @@ class Waker:
     def _drop(self) -> None:
         watch, self._watch = self._watch, None
         if watch is not None:
-            with contextlib.suppress(sqlite3.Error, psycopg.Error, DBAPIError):
+            with contextlib.suppress(*self._failures):
                 watch.close()
 
 
@@ -118,7 +118,8 @@ class PostgresWatch:
     """PostgreSQL delivers what `announce` said when its transaction commits."""
 
     def __init__(self, store: Store) -> None:
-        self._connection: psycopg.Connection[Any] = psycopg.connect(_conninfo(store.engine.url), autocommit=True)
+        driver: Any = store.engine.dialect.loaded_dbapi
+        self._connection = driver.connect(_conninfo(store.engine.url), autocommit=True)
         self._connection.execute(f"LISTEN {CHANNEL}")
 
     def changed(self, within_seconds: float) -> bool:

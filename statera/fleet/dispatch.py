@@ -30,9 +30,8 @@ from statera.wire import SPEC_VERSION, Applied, LocalNetwork, Put, Roster, encod
 LOG = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 10.0
-REST = 4
-"""How many times longer than a look the rest after it is."""
-LONGEST_REST_SECONDS = 1.0
+REST_SECONDS, LONGEST_REST_SECONDS = 0.0002, 1.0
+"""The rest after a look: so much for each amphora that was found behind."""
 
 Networks = Callable[[Connection], tuple[LocalNetwork, ...]]
 Result = TypeVar("Result")
@@ -86,10 +85,9 @@ class Dispatcher:
                     next_sweep = time.monotonic() + sweep_seconds
                     await self.sweep()
                 elif woken:
-                    started = time.monotonic()
-                    await self.look()
+                    found = await self.look()
                     # When much is under way each look is long and each of its outcomes wakes us again.
-                    await asyncio.sleep(min(LONGEST_REST_SECONDS, REST * (time.monotonic() - started)))
+                    await asyncio.sleep(min(LONGEST_REST_SECONDS, REST_SECONDS * found))
             except SQLAlchemyError as error:
                 LOG.warning("cannot look at what nodes are to run: %s", error)
                 await asyncio.sleep(0.5)
@@ -103,10 +101,10 @@ class Dispatcher:
                 self._note_running(session, placement)
             await self._tell({session: session.everything(mine)}, networks)
 
-    async def look(self) -> None:
-        """Tell nodes what has changed for load balancers with something under way."""
+    async def look(self) -> int:
+        """Tell nodes what has changed for load balancers with something under way; returns how much that was."""
         if not self._sessions:
-            return
+            return 0
         async with self._lock:
             found, networks = await self._read(lambda connection: (
                 placed.unsettled(connection, self._manager_id), self._networks(connection)))
@@ -116,6 +114,7 @@ class Dispatcher:
                 if session.node_id in by_node or networks != self._known_networks]
             self._known_networks = networks
             await self._tell({session: session.changes(by_node[session.node_id]) for session in concerned}, networks)
+        return len(found)
 
     async def sweep(self) -> None:
         """Compare all that every node was told with the store; end connections that are not ours any more."""

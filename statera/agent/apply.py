@@ -27,33 +27,40 @@ class Running(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """*commands* in order; *leaving* are servers (`backend/server`) to delete when their connections end."""
+    """*file* is written whatever the way, so that a later reload agrees; *commands* are given in order.
+
+    *leaving* are servers (`backend/server`) to delete when their connections end.
+    """
 
     how: How
     running: Running
+    file: str
     commands: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
 
 
 def changes(running: Running | None, wanted: Spec, machine: Machine) -> Plan:
-    """The least disturbing way to *wanted*; *running* is None when there is no HAProxy."""
-    new = awake(wanted)
+    """The least disturbing way to *wanted*; *running* is None when there is no HAProxy.
+
+    Raise `GiveUp` for a spec that cannot be rendered.
+    """
     if running is None:
-        return Plan(how="start", running=Running(applied=new, loaded=new))
+        return afresh("start", wanted, machine)
+    new = awake(wanted)
     kept = overlay(running.loaded, new)
     if not is_live(running.loaded, kept, machine):
-        return reload_of(new)
+        return afresh("reload", wanted, machine)
     servers = [*server_changes(running.loaded, kept)]
     commands = [*listener_commands(running, new, kept, machine), *(c for change in servers for c in change.commands)]
     leaving = tuple(change.leaving for change in servers if change.leaving)
     return Plan(how="runtime" if commands else "nothing", running=Running(applied=new, loaded=kept),
-                commands=tuple(commands), leaving=leaving)
+                file=haproxy.render(new, machine), commands=tuple(commands), leaving=leaving)
 
 
-def reload_of(wanted: Spec) -> Plan:
-    """What is always right, if not the least disturbing: load the file."""
+def afresh(how: How, wanted: Spec, machine: Machine) -> Plan:
+    """What is always right, if not the least disturbing: load the file. Raise `GiveUp` as `changes` does."""
     new = awake(wanted)
-    return Plan(how="reload", running=Running(applied=new, loaded=new))
+    return Plan(how=how, running=Running(applied=new, loaded=new), file=haproxy.render(new, machine))
 
 
 def awake(spec: Spec) -> Spec:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from statera.agent import cgroup, namespace, process, runtime
-from statera.agent.apply import Plan, Running, awake, changes, members, reload_of
+from statera.agent.apply import Plan, Running, afresh, changes, members
 from statera.agent.files import Home, read, write
 from statera.errors import DriverError, TryAgain
 from statera.render import haproxy
@@ -56,9 +56,8 @@ class Proxy:
 
     def plan(self, spec: Spec) -> Plan:
         """What `follow` would do. Raise `GiveUp` for a spec that cannot be rendered, before anything is touched."""
-        haproxy.render(awake(spec), self._machine)
         if self.alive and self.running is None:
-            return reload_of(spec)
+            return afresh("reload", spec, self._machine)
         return changes(self.running if self.alive else None, spec, self._machine)
 
     def breath_seconds(self) -> float:
@@ -68,7 +67,7 @@ class Proxy:
     async def follow(self, plan: Plan) -> Plan:
         """Carry the plan out and return what was done: commands that are refused become a reload."""
         wanted = plan.running.applied
-        write(self._home.candidate_cfg, haproxy.render(wanted, self._machine).encode())
+        write(self._home.candidate_cfg, plan.file.encode())
         if plan.how == "reload":
             await process.run([self._command, "-c", "-q", "-f", str(self._home.candidate_cfg)])
         self._home.candidate_cfg.replace(self._home.haproxy_cfg)
@@ -129,7 +128,7 @@ class Proxy:
 
     async def _fall_back(self, wanted: Spec) -> Plan:
         await asyncio.sleep(self.breath_seconds())
-        return await self.follow(reload_of(wanted))
+        return await self.follow(afresh("reload", wanted, self._machine))
 
     def _forget(self) -> None:
         """What runs is uncertain until the file is taken up, also for an agent that follows this one."""

@@ -106,11 +106,13 @@ class Proxy:
 
     async def sweep(self) -> None:
         """Delete leaving servers whose connections have ended; after a minute their connections are ended."""
-        for server, deadline in list(self._leaving.items()):
-            if time.monotonic() > deadline:
-                await runtime.ask(self._home.socket, f"shutdown sessions server {server}")
-            if "still" not in await runtime.ask(self._home.socket, f"del server {server}"):
-                del self._leaving[server]
+        overdue = [server for server, deadline in self._leaving.items() if time.monotonic() > deadline]
+        await runtime.lines(self._home.socket, [f"shutdown sessions server {server}" for server in overdue])
+        servers = list(self._leaving)
+        # Whatever came of it, `del server` says so in one line.
+        answers = await runtime.lines(self._home.socket, [f"del server {server}" for server in servers])
+        self._leaving = {server: self._leaving[server] for server, answer in zip(servers, answers, strict=False)
+                         if "still" in answer}
 
     def is_ours(self, pid: int) -> bool:
         """Whether this process lives and is a HAProxy of this amphora."""

@@ -40,21 +40,22 @@ async def ask(socket: Path, command: str) -> str:
 
 async def command(socket: Path, commands: Sequence[str]) -> list[str]:
     """Give the commands in order; return what HAProxy objected to, nothing when all were obeyed."""
-    objections = []
-    for start in range(0, len(commands), BATCH):
-        answer = await ask(socket, "; ".join(commands[start:start + BATCH]))
-        objections += [line for line in answer.splitlines() if line and not OBEYED.fullmatch(line.strip())]
-    return objections
+    return [line for line in await lines(socket, commands) if not OBEYED.fullmatch(line.strip())]
+
+
+async def lines(socket: Path, commands: Sequence[str]) -> list[str]:
+    """Give the commands in order; return all that HAProxy said, without empty lines."""
+    answers = [await ask(socket, "; ".join(commands[start:start + BATCH])) for start in range(0, len(commands), BATCH)]
+    return [line for answer in answers for line in answer.splitlines() if line]
 
 
 async def info(socket: Path) -> dict[str, str]:
     """`show info` as a dictionary."""
-    lines = (await ask(socket, "show info")).splitlines()
-    return dict(line.split(": ", 1) for line in lines if ": " in line)
+    return dict(line.split(": ", 1) for line in await lines(socket, ["show info"]) if ": " in line)
 
 
 def rows(answer: str) -> list[dict[str, str]]:
     """The answer to `show stat`, a dictionary for each proxy and server."""
-    head, *lines = [line for line in answer.splitlines() if line]
+    head, *table = [line for line in answer.splitlines() if line]
     names = head.removeprefix("# ").split(",")
-    return [dict(zip(names, line.split(","), strict=False)) for line in lines]
+    return [dict(zip(names, line.split(","), strict=False)) for line in table]

@@ -50,8 +50,12 @@ def test_five_hundred_members_at_once(lab, node, serving):
     members = tuple(replace(member, id=f"{member.id}-{n}") for n, member in enumerate(members))
     pids = node.pids(serving)
     applied = node.put(with_pool(serving, members=members))
-    print(f"\n500 members: {applied.seconds:.3f} s")
     assert (applied.failure, applied.how) == (None, "runtime")
+    fewer = node.put(replace(with_pool(serving, members=members[:1]), version=3))
+    print(f"\n500 members: {applied.seconds:.3f} s, removed in {fewer.seconds:.3f} s")
+    assert (fewer.failure, fewer.how) == (None, "runtime")
+    assert members[0].id in node.servers(serving)
+    assert members[1].id not in node.servers(serving)
     assert node.pids(serving) == pids
 
 

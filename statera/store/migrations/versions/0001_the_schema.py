@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The schema as it first was."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
@@ -13,8 +15,17 @@ depends_on = None
 MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 
+TEXT: dict[str, Any] = {f"{name}_{option}": value for name in ("mysql", "mariadb")
+                        for option, value in (("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))}
+"""Any character, and no two of them the same, whatever the server's own defaults are."""
+
+
+def create_table(name: str, *parts: sa.schema.SchemaItem) -> None:
+    op.create_table(name, *parts, **TEXT)
+
+
 def upgrade() -> None:
-    op.create_table(
+    create_table(
         "availability_zone_profiles",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -22,7 +33,7 @@ def upgrade() -> None:
         sa.Column("availability_zone_data", sa.String(length=4096), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_availability_zone_profiles"),
     )
-    op.create_table(
+    create_table(
         "events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("at", MOMENT, nullable=False),
@@ -38,7 +49,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_events"),
     )
     op.create_index("ix_events_load_balancer_id", "events", ["load_balancer_id"])
-    op.create_table(
+    create_table(
         "flavor_profiles",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -46,7 +57,7 @@ def upgrade() -> None:
         sa.Column("flavor_data", sa.String(length=4096), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_flavor_profiles"),
     )
-    op.create_table(
+    create_table(
         "idempotency_keys",
         sa.Column("project_id", sa.String(length=36), nullable=False),
         sa.Column("idempotency_key", sa.String(length=255), nullable=False),
@@ -56,7 +67,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project_id", "idempotency_key", name="pk_idempotency_keys"),
     )
     op.create_index("ix_idempotency_keys_expires_ms", "idempotency_keys", ["expires_ms"])
-    op.create_table(
+    create_table(
         "listener_statistics",
         sa.Column("listener_id", sa.String(length=36), nullable=False),
         sa.Column("amphora_id", sa.String(length=36), nullable=False),
@@ -69,7 +80,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("listener_id", "amphora_id", name="pk_listener_statistics"),
     )
     op.create_index("ix_listener_statistics_load_balancer_id", "listener_statistics", ["load_balancer_id"])
-    op.create_table(
+    create_table(
         "load_balancers",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("project_id", sa.String(length=36), nullable=False),
@@ -121,14 +132,14 @@ def upgrade() -> None:
     op.create_index("ix_load_balancers_manager_id", "load_balancers", ["manager_id"])
     op.create_index("ix_load_balancers_project_id", "load_balancers", ["project_id"])
     op.create_index("ix_load_balancers_unsettled", "load_balancers", ["unsettled"])
-    op.create_table(
+    create_table(
         "managers",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("host", sa.String(length=255), nullable=False),
         sa.Column("alive_until_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_managers"),
     )
-    op.create_table(
+    create_table(
         "networks",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("project_id", sa.String(length=36), nullable=False),
@@ -143,14 +154,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("bridge", name="uq_networks_bridge"),
     )
     op.create_index("ix_networks_project_id", "networks", ["project_id"])
-    op.create_table(
+    create_table(
         "node_tokens",
         sa.Column("token_hash", sa.String(length=64), nullable=False),
         sa.Column("node_name", sa.String(length=255), nullable=True),
         sa.Column("expires_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("token_hash", name="pk_node_tokens"),
     )
-    op.create_table(
+    create_table(
         "nodes",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -167,7 +178,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_nodes"),
         sa.UniqueConstraint("name", name="uq_nodes_name"),
     )
-    op.create_table(
+    create_table(
         "quotas",
         sa.Column("project_id", sa.String(length=36), nullable=False),
         sa.Column("load_balancer", sa.Integer(), nullable=True),
@@ -179,13 +190,13 @@ def upgrade() -> None:
         sa.Column("l7rule", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("project_id", name="pk_quotas"),
     )
-    op.create_table(
+    create_table(
         "tags",
         sa.Column("resource_id", sa.String(length=36), nullable=False),
         sa.Column("tag", sa.String(length=255), nullable=False),
         sa.PrimaryKeyConstraint("resource_id", "tag", name="pk_tags"),
     )
-    op.create_table(
+    create_table(
         "amphorae",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("load_balancer_id", sa.String(length=36), nullable=True),
@@ -215,7 +226,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_amphorae_load_balancer_id", "amphorae", ["load_balancer_id"])
     op.create_index("ix_amphorae_node_id", "amphorae", ["node_id"])
-    op.create_table(
+    create_table(
         "availability_zones",
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("description", sa.String(length=255), nullable=True),
@@ -231,7 +242,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_availability_zones_availability_zone_profile_id", "availability_zones", ["availability_zone_profile_id"]
     )
-    op.create_table(
+    create_table(
         "flavors",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -243,7 +254,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name="uq_flavors_name"),
     )
     op.create_index("ix_flavors_flavor_profile_id", "flavors", ["flavor_profile_id"])
-    op.create_table(
+    create_table(
         "pools",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("load_balancer_id", sa.String(length=36), nullable=False),
@@ -277,7 +288,7 @@ def upgrade() -> None:
     op.create_index("ix_pools_created_at_id", "pools", ["created_at", "id"])
     op.create_index("ix_pools_load_balancer_id", "pools", ["load_balancer_id"])
     op.create_index("ix_pools_project_id", "pools", ["project_id"])
-    op.create_table(
+    create_table(
         "ports",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("network_id", sa.String(length=36), nullable=False),
@@ -294,7 +305,7 @@ def upgrade() -> None:
     op.create_index("ix_ports_device_id", "ports", ["device_id"])
     op.create_index("ix_ports_network_id", "ports", ["network_id"])
     op.create_index("ix_ports_project_id", "ports", ["project_id"])
-    op.create_table(
+    create_table(
         "subnets",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("network_id", sa.String(length=36), nullable=False),
@@ -311,7 +322,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_subnets_network_id", "subnets", ["network_id"])
     op.create_index("ix_subnets_project_id", "subnets", ["project_id"])
-    op.create_table(
+    create_table(
         "health_monitors",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("load_balancer_id", sa.String(length=36), nullable=False),
@@ -346,7 +357,7 @@ def upgrade() -> None:
     op.create_index("ix_health_monitors_load_balancer_id", "health_monitors", ["load_balancer_id"])
     op.create_index("ix_health_monitors_pool_id", "health_monitors", ["pool_id"])
     op.create_index("ix_health_monitors_project_id", "health_monitors", ["project_id"])
-    op.create_table(
+    create_table(
         "listeners",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("load_balancer_id", sa.String(length=36), nullable=False),
@@ -395,7 +406,7 @@ def upgrade() -> None:
     op.create_index("ix_listeners_default_pool_id", "listeners", ["default_pool_id"])
     op.create_index("ix_listeners_load_balancer_id", "listeners", ["load_balancer_id"])
     op.create_index("ix_listeners_project_id", "listeners", ["project_id"])
-    op.create_table(
+    create_table(
         "members",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("load_balancer_id", sa.String(length=36), nullable=False),
@@ -429,7 +440,7 @@ def upgrade() -> None:
     op.create_index("ix_members_load_balancer_id", "members", ["load_balancer_id"])
     op.create_index("ix_members_pool_id", "members", ["pool_id"])
     op.create_index("ix_members_project_id", "members", ["project_id"])
-    op.create_table(
+    create_table(
         "port_addresses",
         sa.Column("subnet_id", sa.String(length=36), nullable=False),
         sa.Column("ip_address", sa.String(length=64), nullable=False),
@@ -439,7 +450,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("subnet_id", "ip_address", name="pk_port_addresses"),
     )
     op.create_index("ix_port_addresses_port_id", "port_addresses", ["port_id"])
-    op.create_table(
+    create_table(
         "l7policies",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("load_balancer_id", sa.String(length=36), nullable=False),
@@ -477,7 +488,7 @@ def upgrade() -> None:
     op.create_index("ix_l7policies_load_balancer_id", "l7policies", ["load_balancer_id"])
     op.create_index("ix_l7policies_project_id", "l7policies", ["project_id"])
     op.create_index("ix_l7policies_redirect_pool_id", "l7policies", ["redirect_pool_id"])
-    op.create_table(
+    create_table(
         "l7rules",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("load_balancer_id", sa.String(length=36), nullable=False),

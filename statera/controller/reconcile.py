@@ -29,8 +29,10 @@ def reconcile(lease: Lease, world: World, *, stopping: Callable[[], bool] = lamb
     off anywhere: the next pass finds what this one left behind.
     """
     said: list[str] = []
+    desired = None
     for _ in range(ROUNDS):
-        desired, seen = observe(world.store, lease.load_balancer_id, has_nodes=world.compute.has_nodes)
+        desired, seen = observe(
+            world.store, lease.load_balancer_id, has_nodes=world.compute.has_nodes, known=desired)
         steps = plan(desired, seen) if desired else []
         actions = [step for step in steps if isinstance(step, ACTIONS)]
         if desired is None or not actions:

@@ -1,7 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place that says "done": whoever brings the last missing fact calls it, in any order, as often as it likes."""
 
-from sqlalchemy import Connection, and_, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from statera.store.clock import now_ms
 from statera.store.seen import is_heard
@@ -51,12 +65,30 @@ def ask_for_pass(connection: Connection, *load_balancer_ids: str) -> None:
     announce(connection)
 
 
+def _going(table: Table) -> ColumnElement[bool]:
+    """The rows of a table whose deletion is done; expects the parameters `owner` and `done`."""
+    return and_(
+        table.c.load_balancer_id == bindparam("owner"), table.c.deleting, table.c.wanted_version <= bindparam("done"))
+
+
+GOING = union_all(*(
+    select(literal(table.name), func.count()).select_from(table).where(_going(table)) for table in TREE
+))
+DROPS = {
+    table.name: (
+        delete(tags).where(tags.c.resource_id.in_(select(table.c.id).where(_going(table)))),
+        delete(table).where(_going(table)),
+    )
+    for table in TREE
+}
+
+
 def drop_deleted(connection: Connection, load_balancer_id: str, done: int) -> None:
     """Remove the rows whose deletion was wished at version *done* or before; their children go with them."""
-    for table in TREE:
-        going = and_(table.c.load_balancer_id == load_balancer_id, table.c.deleting, table.c.wanted_version <= done)
-        connection.execute(delete(tags).where(tags.c.resource_id.in_(select(table.c.id).where(going))))
-        connection.execute(delete(table).where(going))
+    these = {"owner": load_balancer_id, "done": done}
+    for name, count in connection.execute(GOING, these).all():
+        for drop in DROPS[name] if count else ():
+            connection.execute(drop, these)
 
 
 def _running(connection: Connection, load_balancer_id: str) -> int:

@@ -59,7 +59,7 @@ class Lab:
         self.folder = folder
         self.net = f"10.{int(self.tag[:2], 16)}.{int(self.tag[2:4], 16)}"
         self.bridge = f"st-{self.tag}"
-        self.net6 = f"fd00:{self.tag[:4]}:{self.tag[4:]}::"
+        self.net6 = f"fd00:1{self.tag[:3]}:1{self.tag[3:6]}::"
         self.network = LocalNetwork(
             id=self.tag, bridge=self.bridge,
             gateways=(f"{self.net}.1/24", f"{self.net}.2/24", f"{self.net6}1/64"))

@@ -50,10 +50,11 @@ class Queue:
     def stop(self) -> None:
         """Let every pass end its current step and hand back the rest; returns when all have."""
         self._stop.set()
-        self._bell.set()
         self._waker.close()
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():  # a thread that just went to wait may have missed a single ring
+                self._bell.set()
+                thread.join(0.05)
 
     def run_once(self) -> str | None:
         """Make one pass if a load balancer is due, and return what it said; None when none is."""

@@ -16,6 +16,8 @@ from statera.store.engine import Store
 from statera.store.tables import load_balancers, nodes
 
 CHANNEL = "statera"
+SLICE_SECONDS = 0.25
+"""How long a look may go on before it is noticed that the waker was closed."""
 
 
 def announce(connection: Connection) -> None:
@@ -72,10 +74,10 @@ class Waker:
     def _look(self, until: float) -> bool:
         while not self._closed.is_set():
             if self._watch is None or self._pid != os.getpid():
-                self._watch, self._pid = WATCHES[self._store.backend](self._store), os.getpid()
+                self._watch, self._pid = WATCHES[self._store.backend](self._store, self._closed), os.getpid()
                 return True
             left = until - time.monotonic()
-            if self._watch.changed(max(0.0, min(left, 0.5))):
+            if self._watch.changed(max(0.0, min(left, SLICE_SECONDS))):
                 return True
             if left <= 0:
                 return False
@@ -93,17 +95,16 @@ class SqliteWatch:
 
     poll_seconds = 0.01
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, closed: threading.Event) -> None:
         self._connection = sqlite3.connect(store.engine.url.database or "", check_same_thread=False)
-        self._pause = threading.Event()
+        self._closed = closed
         self._seen = self._version()
 
     def changed(self, within_seconds: float) -> bool:
         until = time.monotonic() + within_seconds
         while (version := self._version()) == self._seen:
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or self._closed.wait(self.poll_seconds):
                 return False
-            self._pause.wait(self.poll_seconds)
         self._seen = version
         return True
 
@@ -117,7 +118,7 @@ class SqliteWatch:
 class PostgresWatch:
     """PostgreSQL delivers what `announce` said when its transaction commits."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, closed: threading.Event) -> None:
         driver: Any = store.engine.dialect.loaded_dbapi
         self._connection = driver.connect(_conninfo(store.engine.url), autocommit=True)
         self._connection.execute(f"LISTEN {CHANNEL}")
@@ -137,17 +138,16 @@ class MariadbWatch:
 
     poll_seconds = 0.05
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, closed: threading.Event) -> None:
         self._engine = store.engine
-        self._pause = threading.Event()
+        self._closed = closed
         self._seen = self._sums()
 
     def changed(self, within_seconds: float) -> bool:
         until = time.monotonic() + within_seconds
         while (sums := self._sums()) == self._seen:
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or self._closed.wait(self.poll_seconds):
                 return False
-            self._pause.wait(self.poll_seconds)
         self._seen = sums
         return True
 

@@ -260,6 +260,23 @@ def test_the_schema_of_a_newer_release_is_refused(host: Host) -> None:
     assert refused.stderr.count("\n") == 1
 
 
+@AS_ROOT
+def test_a_second_host_joins_by_what_the_token_says_to_type_drains_and_leaves(host: Host, tmp_path: Path) -> None:
+    assert host.up("--detach").returncode == 0
+    typed = host.statera("node", "token", "--name", "second").stdout.splitlines()[-1].split()
+    there = tmp_path / "second.conf"
+    there.write_text(f"[DEFAULT]\nstate_path = {tmp_path / 'second'}\n[agent]\nnode_name = second\n")
+    joined = subprocess.run([str(BIN / typed[0]), *typed[1:], "--config-file", str(there)],
+                            capture_output=True, text=True, timeout=60, check=False)
+    assert "start `statera-agent run`" in joined.stdout, joined.stderr
+    assert host.statera("node", "drain", "second").stdout == "second is drained; 0 amphorae are on it still\n"
+    assert "away, drained" in host.statera("node", "list").stdout
+    assert host.statera("node", "undrain", "second").returncode == 0
+    assert host.statera("node", "remove", "second").stdout == "second is removed\n"
+    again = host.statera("node", "remove", "second")
+    assert again.stderr == "statera: there is no node second; `statera node list` shows the nodes\n"
+
+
 def test_down_where_nothing_was_started_says_so(host: Host) -> None:
     refused = host.statera("down")
     assert refused.returncode == 1

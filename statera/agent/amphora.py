@@ -34,6 +34,8 @@ from statera.wire import SPEC_VERSION, Applied, Gone, Spec, Up
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.5, 30.0
 SWEEP_SECONDS = 0.5
 FLAPPING_SECONDS = 60.0
+YIELD_SECONDS = 2.0
+"""How long the peer is given to take over; it then keeps the addresses, and this side stands by again."""
 
 Result = TypeVar("Result")
 
@@ -129,7 +131,7 @@ class Amphora:
     def _next_look(self) -> float | None:
         if self._proxy.is_draining:
             return SWEEP_SECONDS
-        return FLAPPING_SECONDS if self._deaths else None
+        return YIELD_SECONDS if self._is_flapping() else None
 
     async def _pass(self, backoff: float) -> float | None:
         """Bring the amphora to its spec; None, or after how many seconds to try again."""
@@ -236,9 +238,10 @@ class Amphora:
         self._wake.set()
 
     def _is_flapping(self) -> bool:
-        """Died twice in a minute: the peer shall serve until a minute has gone well."""
-        self._deaths = [at for at in self._deaths if at > time.monotonic() - FLAPPING_SECONDS]
-        return len(self._deaths) > 1
+        """Died just now and before within a minute: the peer shall serve. If longer, two that flap would both refuse."""
+        now = time.monotonic()
+        self._deaths = [at for at in self._deaths if at > now - FLAPPING_SECONDS]
+        return len(self._deaths) > 1 and self._deaths[-1] > now - YIELD_SECONDS
 
     async def _enter(self, act: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._netlink, act)

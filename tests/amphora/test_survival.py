@@ -206,6 +206,17 @@ def test_the_standby_takes_over_when_haproxy_dies_twice(lab, wait_until):
     assert lab.get()
 
 
+def test_a_pair_whose_haproxies_all_die_again_and_again_serves_in_between(lab, wait_until):
+    both = pair(lab)
+    wait_until(lambda: sorted(vrrp_words(both[0][0]) + vrrp_words(both[1][0])) == ["BACKUP", "MASTER"])
+    for _ in range(2):
+        for host, spec in both:
+            wait_until(lambda host=host, spec=spec: len(host.pids(spec)) == 2)
+            kill_all(host, spec)
+    took = wait_until(lambda: lab.get(patience_seconds=0.05), seconds=10)
+    print(f"\nserves after {took:.2f} s")
+
+
 def test_a_dead_keepalived_comes_back(lab, wait_until):
     (master, one), _ = pair(lab)
     home = master.home(one)

@@ -104,6 +104,8 @@ class Endpoint:
         except (BadMessage, BadRequestToSign, msgspec.MsgspecError, TypeError, TimeoutError) as error:
             LOG.warning("node %s broke the protocol: %s", node_id, error)
             await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=str(error).encode()[:120])
+        except ConnectionError as error:
+            LOG.info("node %s went away: %s", node_id, error)
         except SQLAlchemyError as error:
             LOG.warning("node %s is sent away, the database fails: %s", node_id, error)
             await socket.close(code=WSCloseCode.TRY_AGAIN_LATER)

@@ -176,6 +176,20 @@ def test_traffic_does_not_notice_that_all_services_end_and_start_again(caller: C
     caller.wait_for(made, "DELETED")
 
 
+def test_a_frozen_agent_does_not_hold_up_a_delete_and_tidies_up_when_it_thaws(caller: Caller) -> None:
+    made = caller.create("frozen")
+    caller.wait_for_answers_of(made, caller.network.servers[:2])
+    agent = caller.cloud.service("statera-agent")
+    assert agent is not None
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        caller.delete(made)
+        caller.wait_for(made, "DELETED")
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    until(lambda: body_of(made["vip_address"], timeout_seconds=0.2) is None, seconds=SETTLES_SECONDS)
+
+
 def test_a_purge_leaves_nothing(tmp_path: Path) -> None:
     with rig.playground(tmp_path) as (cloud, network):
         caller = Caller(cloud, network)

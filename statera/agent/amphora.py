@@ -238,7 +238,7 @@ class Amphora:
         self._wake.set()
 
     def _is_flapping(self) -> bool:
-        """Died just now and before within a minute: the peer shall serve. If longer, two that flap would both refuse."""
+        """Died just now and before within a minute: the peer shall serve. Any longer and two that flap both refuse."""
         now = time.monotonic()
         self._deaths = [at for at in self._deaths if at > now - FLAPPING_SECONDS]
         return len(self._deaths) > 1 and self._deaths[-1] > now - YIELD_SECONDS

@@ -2,13 +2,14 @@
 """The one way from a request to an answer that all kinds of a load balancer's tree share."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
 import falcon
 import msgspec
 from msgspec import Struct, structs
-from sqlalchemy import ColumnElement, Connection, Table, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, select
 
 from statera.api import capabilities, faults, requests
 from statera.api.acts import Act, Service
@@ -77,11 +78,14 @@ class Child(Struct, frozen=True, kw_only=True):
 
 def find(connection: Connection, table: Table, id: str | None) -> Row | None:
     """The row, None if there is none; deleted load balancers are none."""
-    statement = select(table).where(table.c.id == id)
-    if table is tables.load_balancers:
-        statement = statement.where(table.c.deleted_at.is_(None))
-    row = connection.execute(statement).mappings().one_or_none()
+    row = connection.execute(_by_id(table), {"id": id}).mappings().one_or_none()
     return None if row is None else dict(row)
+
+
+@cache
+def _by_id(table: Table) -> Select[Any]:
+    statement = select(table).where(table.c.id == bindparam("id"))
+    return statement.where(table.c.deleted_at.is_(None)) if table is tables.load_balancers else statement
 
 
 def found(connection: Connection, table: Table, id: str | None, *, title: str) -> Row:
@@ -165,11 +169,13 @@ class Item:
 
     def on_get(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
         identity, query, id = identify(request.env), requests.query_of(request), path[self._id]
-        self._locate(identity, "get_one", path)
+        if self.child.parent:
+            self._locate(identity, "get_one", path)
         with self.service.store.read() as connection:
             row = self.kind.one(connection, id)
         if row is None:
             raise NotFound(self.kind.title, id)
+        self.service.policy.require(identity, f"{self.kind.policy}:get_one", project_id=row["project_id"])
         wanted = requests.fields_of(query, self.service.settings.api_settings)
         respond(response, {self.kind.name: select_fields(row, wanted)})
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may do what: every rule of Octavia's policy as one table, judged by oslo.policy."""
 
+import time
 from collections.abc import Iterator
 
+from msgspec import structs
 from oslo_config import cfg
 from oslo_policy import policy
 
@@ -83,6 +85,9 @@ def enforcer() -> policy.Enforcer:
     return judge
 
 
+DECISION_SECONDS, MOST_DECISIONS = 3.0, 10_000
+
+
 class Policy:
     """Judges requests; *everyone_is_admin* is auth_strategy noauth."""
 
@@ -92,9 +97,24 @@ class Policy:
         self._enforcer.suppress_default_change_warnings = True
         self._enforcer.suppress_deprecation_warnings = True
         self._enforcer.register_defaults(list(rules()))
+        self._decisions: dict[tuple[Identity, str, str | None], bool] = {}
+        self._decided_until = 0.0
 
     def allows(self, identity: Identity, action: str, *, project_id: str | None) -> bool:
-        """Whether *identity* may do *action* (`listener:post`) to something of that project."""
+        """Whether *identity* may do *action* (`listener:post`) to something of that project.
+
+        A decision holds for a few seconds: judging takes longer than most requests, because the files are
+        looked at each time.
+        """
+        now = time.monotonic()
+        if now > self._decided_until or len(self._decisions) > MOST_DECISIONS:
+            self._decisions, self._decided_until = {}, now + DECISION_SECONDS
+        case, decisions = (structs.replace(identity, token=None, request_id=None), action, project_id), self._decisions
+        if case not in decisions:
+            decisions[case] = self._judge(identity, action, project_id)
+        return decisions[case]
+
+    def _judge(self, identity: Identity, action: str, project_id: str | None) -> bool:
         target = {"project_id": project_id}
         plain = identity.credentials(is_admin=False)
         admin = self._everyone_is_admin or self._enforcer.enforce("context_is_admin", target, plain)

@@ -167,11 +167,14 @@ def _policy(
 def full(connection: Connection, kind: Kind, lb_id: str) -> Object:
     """The load balancer with all its children as whole objects, each before what it says of itself."""
 
+    row = kind.one(connection, lb_id)
+    assert row is not None, "read in the transaction that wrote it"
+    if not row["listeners"] and not row["pools"]:
+        return _whole(row, listeners={}, pools={})
+
     def of(child: Kind) -> dict[str, Object]:
         return {row["id"]: row for row in child.all(connection, child.table.c.load_balancer_id == lb_id)}
 
-    row = kind.one(connection, lb_id)
-    assert row is not None, "read in the transaction that wrote it"
     leaf, member, monitor = of(l7rules.KIND), of(members.KIND), of(healthmonitors.KIND)
     policy = {id: _whole(each, rules=leaf) for id, each in of(l7policies.KIND).items()}
     listener = {

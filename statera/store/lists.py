@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from msgspec import Struct
@@ -21,6 +22,7 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    bindparam,
     case,
     exists,
     false,
@@ -39,7 +41,7 @@ Relation = Callable[[Connection, Sequence[str]], Mapping[str, Any]]
 Row = dict[str, Any]
 
 
-class View(Struct, frozen=True, kw_only=True):
+class View(Struct, frozen=True, kw_only=True, dict=True):
     """How one kind of object is read.
 
     *columns* are shown, by name in the order of answers; a name of *relations* takes its place there too.
@@ -55,6 +57,24 @@ class View(Struct, frozen=True, kw_only=True):
     key: str = "id"
     joined: bool = True
     tagged: bool = True
+
+    @cached_property
+    def selection(self) -> Select[Any]:
+        """All objects; their keys come first."""
+        shown = [
+            (null() if expression is None else expression).label(name) for name, expression in self.columns.items()]
+        statement = select(self.table.c[self.key].label("row_key"), *shown).where(*self.where)
+        if not self.joined:
+            return statement
+        lb = tables.load_balancers
+        if self.table is lb:
+            return statement.where(lb.c.deleted_at.is_(None))
+        return statement.join(lb, lb.c.id == self.table.c.load_balancer_id).where(lb.c.deleted_at.is_(None))
+
+    @cached_property
+    def one(self) -> Select[Any]:
+        """The object whose key is the parameter `key`; made once, because making it costs more than running it."""
+        return self.selection.where(self.table.c[self.key] == bindparam("key"))
 
 
 class TagFilter(Struct, frozen=True, kw_only=True):
@@ -91,7 +111,7 @@ def read_page(
         conditions += _tag_conditions(view.table, page.tags)
     if page.marker is not None:
         conditions.append(_beyond(keys, _marker(connection, view, keys, page.marker), before=page.reverse))
-    statement = _select(view).where(*where, *conditions).limit(page.limit)
+    statement = view.selection.where(*where, *conditions).limit(page.limit)
     for expression, descending in keys:
         statement = statement.order_by(*_order(expression, descending=descending))
     return _read(connection, view, statement)
@@ -104,24 +124,13 @@ def read_all(connection: Connection, view: View, *where: ColumnElement[bool]) ->
 
 def read_one(connection: Connection, view: View, key: str) -> Row | None:
     """The object with that key, None if there is none."""
-    rows = _read(connection, view, _select(view).where(view.table.c[view.key] == key))
+    rows = _read(connection, view, view.one, key=key)
     return rows[0] if rows else None
 
 
-def _select(view: View) -> Select[Any]:
-    shown = [(null() if expression is None else expression).label(name) for name, expression in view.columns.items()]
-    statement = select(view.table.c[view.key].label("row_key"), *shown).where(*view.where)
-    if not view.joined:
-        return statement
-    lb = tables.load_balancers
-    if view.table is lb:
-        return statement.where(lb.c.deleted_at.is_(None))
-    return statement.join(lb, lb.c.id == view.table.c.load_balancer_id).where(lb.c.deleted_at.is_(None))
-
-
-def _read(connection: Connection, view: View, statement: Select[Any]) -> list[Row]:
+def _read(connection: Connection, view: View, statement: Select[Any], **given: str) -> list[Row]:
     names = ("row_key", *view.columns)
-    rows = [dict(zip(names, row, strict=True)) for row in connection.execute(statement)]
+    rows = [dict(zip(names, row, strict=True)) for row in connection.execute(statement, given)]
     keys = [row.pop("row_key") for row in rows]
     for name, relation in view.relations.items():
         related = _gathered(connection, relation, keys)
@@ -163,7 +172,7 @@ def _marker(
     connection: Connection, view: View, keys: Sequence[tuple[ColumnElement[Any], bool]], marker: str
 ) -> Sequence[Any]:
     expressions = [expression.label(f"key_{index}") for index, (expression, _) in enumerate(keys)]
-    statement = _select(view).with_only_columns(*expressions, maintain_column_froms=True)
+    statement = view.selection.with_only_columns(*expressions, maintain_column_froms=True)
     row = connection.execute(statement.where(view.table.c[view.key] == marker)).one_or_none()
     if row is None:
         raise UnknownMarker(marker)

@@ -26,20 +26,22 @@ class Fuse:
             raise Death
 
 
-class MortalStore(Store):
+class MortalStore:
     """The same database; may die before a transaction, before its commit and after it."""
 
-    def __init__(self, url: str, fuse: Fuse) -> None:
-        super().__init__(url)
-        self.fuse = fuse
+    def __init__(self, store: Store, fuse: Fuse) -> None:
+        self._store, self._fuse = store, fuse
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        self.fuse.burn()
-        with super().write() as connection:
+        self._fuse.burn()
+        with self._store.write() as connection:
             yield connection
-            self.fuse.burn()
-        self.fuse.burn()
+            self._fuse.burn()
+        self._fuse.burn()
 
 
 class Mortal:

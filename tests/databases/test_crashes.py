@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker may die at any call and at any commit: the next pass goes on, and nothing is left over."""
 
-from contextlib import contextmanager
 from itertools import count
 from uuid import uuid4
 
 import pytest
+from mortal import Death, Fuse, MortalStore
 from sqlalchemy import func, insert, select, update
 
 from statera.controller.perform import World
@@ -20,35 +20,6 @@ from statera.store.tables import amphorae, load_balancers, managers, members, no
 from statera.wire import Applied
 
 lb = load_balancers.c
-
-
-class Death(BaseException):
-    """Not an error that anybody handles: the process is gone."""
-
-
-class Fuse:
-    """Burns at every call and commit, and kills at number *at*."""
-
-    def __init__(self, at):
-        self.left = at
-
-    def burn(self):
-        self.left -= 1
-        if self.left == 0:
-            raise Death
-
-
-class MortalStore:
-    def __init__(self, store, fuse):
-        self.read, self.store, self.fuse = store.read, store, fuse
-
-    @contextmanager
-    def write(self):
-        self.fuse.burn()
-        with self.store.write() as connection:
-            yield connection
-            self.fuse.burn()
-        self.fuse.burn()
 
 
 class Ports(NoopNetwork):

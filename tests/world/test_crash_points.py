@@ -26,6 +26,7 @@ from statera.drivers.network.local import LocalNetworks
 from statera.fleet.specs import build as build_spec
 from statera.store import placements, reports, tables
 from statera.store.clock import now_ms
+from statera.store.engine import Store
 from statera.store.events import utc_now
 from statera.store.migrations import upgrade
 from statera.store.networks import NetworkBook
@@ -50,7 +51,7 @@ class Cloud:
         settings = load(conf, [], prog="octavia-api", files=[])
         api = msgspec.structs.replace(settings.api_settings, auth_strategy="noauth")
         self.settings: Settings = msgspec.structs.replace(settings, api_settings=api)
-        self.store = MortalStore(self.url, self.fuse)
+        self.store = MortalStore(Store(self.url), self.fuse)
         network = Mortal(LocalNetworks(NetworkBook(self.store)), self.fuse)
         compute = Mortal(Hosts(), self.fuse)
         self.client = testing.TestClient(labelled(build(self.settings, conf, self.store, network)))
@@ -194,7 +195,7 @@ SUBNET = "dddddddd-0000-4000-8000-000000000001"
 def prepared(tmp_path_factory):
     """A database with one network and one node that is connected for ever."""
     path = tmp_path_factory.mktemp("world") / "prepared.db"
-    store = MortalStore(f"sqlite:///{path}", Fuse(0))
+    store = Store(f"sqlite:///{path}")
     upgrade(store)
     network = "eeeeeeee-0000-4000-8000-000000000001"
     with store.write() as connection:

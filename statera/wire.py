@@ -43,8 +43,36 @@ class Interface(Struct, frozen=True, kw_only=True):
     mtu: int = 1500
 
 
+class L7RuleSpec(Struct, frozen=True, kw_only=True):
+    """What a request must show."""
+
+    id: str
+    type: str
+    compare_type: str
+    value: str
+    key: str | None = None
+    invert: bool = False
+
+
+class L7PolicySpec(Struct, frozen=True, kw_only=True):
+    """What becomes of requests that all *rules* are true of; one that is not *enabled* rests."""
+
+    id: str
+    action: str
+    rules: tuple[L7RuleSpec, ...]
+    redirect_pool_id: str | None = None
+    redirect_url: str | None = None
+    redirect_prefix: str | None = None
+    redirect_http_code: int = 302
+    enabled: bool = True
+
+
 class ListenerSpec(Struct, frozen=True, kw_only=True):
-    """One enabled listener; *default_pool_id* names an enabled pool of the same spec or nothing."""
+    """One enabled listener; *default_pool_id* names an enabled pool of the same spec or nothing.
+
+    The first of *l7policies* that fits a request decides. *redirect_pool_ids* are the pools that policies
+    may send to.
+    """
 
     id: str
     protocol: str
@@ -57,6 +85,8 @@ class ListenerSpec(Struct, frozen=True, kw_only=True):
     timeout_member_data: int = 50_000
     timeout_tcp_inspect: int = 0
     allowed_cidrs: tuple[str, ...] = ()
+    l7policies: tuple[L7PolicySpec, ...] = ()
+    redirect_pool_ids: tuple[str, ...] = ()
 
 
 class MonitorSpec(Struct, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 """How a HAProxy gets from what it runs to what it should run: nothing, runtime commands, a reload or a start.
 
 Whatever differs in the rendered file once members, connection limits and the version are left out needs a
-reload; the rest is commanded. A listener that goes is only put to sleep; the next reload removes it.
+reload; the rest is commanded. A listener or an L7 policy that goes is only put to sleep; the next reload
+removes it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,8 +12,11 @@ from typing import Literal, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from statera.agent import l7
 from statera.render import haproxy
-from statera.render.haproxy import Machine, backend_name, backends
+from statera.render.backends import backend_name, backends
+from statera.render.haproxy import Machine
+from statera.render.l7 import files
 from statera.wire import ListenerSpec, MemberSpec, PoolSpec, Spec
 
 How = Literal["nothing", "runtime", "reload", "start"]
@@ -29,12 +33,14 @@ class Running(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """*file* is written whatever the way, so that a later reload agrees; *commands* are given in order.
 
+    *files* are those of the policies, by name, written with it.
     *leaving* are servers (`backend/server`) to delete when their connections end.
     """
 
     how: How
     running: Running
     file: str
+    files: dict[str, str]
     commands: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
 
@@ -51,16 +57,22 @@ def changes(running: Running | None, wanted: Spec, machine: Machine) -> Plan:
     if not is_live(running.loaded, kept, machine):
         return afresh("reload", wanted, machine)
     servers = [*server_changes(running.loaded, kept)]
-    commands = [*listener_commands(running, new, kept, machine), *(c for change in servers for c in change.commands)]
+    commands = [
+        *listener_commands(running, new, kept, machine),
+        *(command for change in servers for command in change.commands if not is_farewell(command)),
+        # Policies send requests elsewhere before the members that they leave are taken away.
+        *l7.commands(running.loaded, kept),
+        *(command for change in servers for command in change.commands if is_farewell(command)),
+    ]
     leaving = tuple(change.leaving for change in servers if change.leaving)
     return Plan(how="runtime" if commands else "nothing", running=Running(applied=new, loaded=kept),
-                file=haproxy.render(new, machine), commands=tuple(commands), leaving=leaving)
+                file=haproxy.render(new, machine), files=files(new), commands=tuple(commands), leaving=leaving)
 
 
 def afresh(how: How, wanted: Spec, machine: Machine) -> Plan:
     """What is always right, if not the least disturbing: load the file. Raise `GiveUp` as `changes` does."""
     new = awake(wanted)
-    return Plan(how=how, running=Running(applied=new, loaded=new), file=haproxy.render(new, machine))
+    return Plan(how=how, running=Running(applied=new, loaded=new), file=haproxy.render(new, machine), files=files(new))
 
 
 def awake(spec: Spec) -> Spec:
@@ -71,7 +83,8 @@ def awake(spec: Spec) -> Spec:
 def overlay(loaded: Spec, new: Spec) -> Spec:
     """*new* with what only *loaded* has, in the order of *loaded*; pools that nobody uses rest."""
     pools = {pool.id: pool for pool in new.pools}
-    listeners = {listener.id: listener for listener in new.listeners}
+    former = {listener.id: listener for listener in loaded.listeners}
+    listeners = {one.id: l7.overlay(former[one.id], one) if one.id in former else one for one in new.listeners}
     return replace(
         new,
         listeners=_merged(loaded.listeners, listeners, lambda listener: listener),
@@ -137,9 +150,9 @@ Couple = tuple[str, PoolSpec, MemberSpec | None, MemberSpec | None]
 
 def members(old: Spec, new: Spec) -> Iterator[Couple]:
     """Each server of the backends in both specs: the backend, the pool, the member before and after."""
-    former = {backend_name(pool, listener): pool for listener, pool in backends(old)}
+    former = {backend_name(pool.id, listener): pool for listener, pool in backends(old)}
     for listener, pool in backends(new):
-        name = backend_name(pool, listener)
+        name = backend_name(pool.id, listener)
         before = {member.id: member for member in former[name].members} if name in former else {}
         after = {member.id: member for member in pool.members}
         # Who comes is put before who goes, so that a pool never stands empty in between.
@@ -158,6 +171,10 @@ def server_changes(old: Spec, new: Spec) -> Iterator[ServerChange]:
         elif before is not None and after is not None and before != after:
             server = f"{backend}/{after.id}"
             yield ServerChange(tuple(f"{command.format(server=server)}" for command in updates(pool, before, after)))
+
+
+def is_farewell(command: str) -> bool:
+    return command.endswith(" state maint")
 
 
 def addition(backend: str, pool: PoolSpec, member: MemberSpec, number: int) -> Iterator[str]:

@@ -3,10 +3,11 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from statera.errors import GiveUp
+from statera.render import l7
 
 RUN = Path("/run/statera")
 
@@ -24,6 +25,7 @@ class Home:
         self.counters = self.folder / "counters.json"
         self.haproxy_cfg = self.folder / "haproxy.cfg"
         self.candidate_cfg = self.folder / "haproxy.cfg.candidate"
+        self.l7 = self.folder / l7.FOLDER
         self.keepalived_conf = self.folder / "keepalived.conf"
         self.filter = self.folder / "filter.nft"
         self.run = RUN / amphora_id
@@ -37,7 +39,7 @@ class Home:
 
     def make(self) -> None:
         """Make the folders, for root alone; repeating is harmless. HAProxy's workers are locked into an empty one."""
-        for folder in (self.folder, self.run, self.chroot):
+        for folder in (self.folder, self.l7, self.run, self.chroot):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
@@ -68,3 +70,13 @@ def read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def fill(folder: Path, files: Mapping[str, str]) -> None:
+    """Have these files in the folder and no others; repeating is harmless."""
+    for name, text in files.items():
+        if read(folder / name) != text.encode():
+            write(folder / name, text.encode())
+    for path in folder.iterdir():
+        if path.name not in files:
+            path.unlink()

@@ -13,7 +13,7 @@ from statera.agent.files import Home, read, write
 from statera.agent.proxy import Proxy
 from statera.agent.tally import Tally, totals
 from statera.model.fleet import Role
-from statera.render.haproxy import backends
+from statera.render.backends import backend_name, backends
 from statera.wire import Report, Spec, Up
 
 Rows = Iterable[Mapping[str, str]]
@@ -115,7 +115,8 @@ class Probe:
 
 def words(spec: Spec, rows: Rows, *, vrrp: str | None) -> Report:
     """The full report of words, about objects of *spec* only; what is asleep or leaving is not spoken of."""
-    known = {f"{pool.id}:{listener.id}": {member.id for member in pool.members} for listener, pool in backends(spec)}
+    known = {
+        backend_name(pool.id, listener): {member.id for member in pool.members} for listener, pool in backends(spec)}
     listeners = {listener.id for listener in spec.listeners}
     report = Report(amphora_id=spec.amphora_id, full=True, vrrp=vrrp)
     for row in rows:

@@ -11,7 +11,7 @@ import msgspec
 
 from statera.agent import cgroup, namespace, process, runtime
 from statera.agent.apply import Plan, Running, afresh, changes, members
-from statera.agent.files import Home, read, write
+from statera.agent.files import Home, fill, read, write
 from statera.errors import DriverError, TryAgain
 from statera.render import haproxy
 from statera.render.haproxy import Machine
@@ -68,6 +68,7 @@ class Proxy:
         """Carry the plan out and return what was done: commands that are refused become a reload."""
         wanted = plan.running.applied
         write(self._home.candidate_cfg, plan.file.encode())
+        fill(self._home.l7, plan.files)
         if plan.how == "reload":
             await process.run([self._command, "-c", "-q", "-f", str(self._home.candidate_cfg)])
         self._home.candidate_cfg.replace(self._home.haproxy_cfg)

@@ -37,7 +37,6 @@ UNSERVED = (
     Unsupported("pool", outside("protocol", "HTTP", "HTTPS", "TCP", "PROXY", "PROXYV2"), "pools of protocol {}"),
     Unsupported("pool", lambda pool: "tls_enabled" if pool.get("tls_enabled") else None, "{} on pools"),
     Unsupported("healthmonitor", outside("type", "HTTP", "TCP"), "health monitors of type {}"),
-    Unsupported("l7policy", lambda _policy: "l7policies", "{}"),
 )
 """What amphorae do not serve; those that only pretend to run do not mind."""
 

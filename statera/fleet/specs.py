@@ -9,10 +9,12 @@ from typing import TypeVar
 from msgspec import Struct, structs
 
 from statera.model.fleet import Amphora, Port, Role
-from statera.model.tree import HealthMonitor, Listener, LoadBalancer, Member, Pool, Versioned
+from statera.model.tree import HealthMonitor, L7Policy, Listener, LoadBalancer, Member, Pool, Versioned
 from statera.wire import (
     Address,
     Interface,
+    L7PolicySpec,
+    L7RuleSpec,
     ListenerSpec,
     MemberSpec,
     MonitorSpec,
@@ -32,11 +34,11 @@ def build(lb: LoadBalancer, amphora: Amphora, peers: Sequence[Amphora]) -> Spec:
     """The whole of what *amphora* is to run for *lb*; *peers* are the load balancer's other amphorae.
 
     Objects that are switched off or being deleted are left out, except that a member that is switched off
-    stays, disabled, so that it can drain. A pool is in it when an enabled listener uses it.
+    stays, disabled, so that it can drain. A pool is in it when an enabled listener or its policies use it.
     """
-    listeners = [listener for listener in lb.listeners if _is_on(listener)]
     pools = {pool.id: pool for pool in lb.pools if _is_on(pool)}
-    used = {listener.default_pool_id for listener in listeners}
+    listeners = [_listener(listener, pools) for listener in lb.listeners if _is_on(listener)]
+    used = {pool_id for listener in listeners for pool_id in (listener.default_pool_id, *listener.redirect_pool_ids)}
     return Spec(
         amphora_id=amphora.id,
         load_balancer_id=lb.id,
@@ -44,7 +46,7 @@ def build(lb: LoadBalancer, amphora: Amphora, peers: Sequence[Amphora]) -> Spec:
         role=amphora.role,
         interfaces=_interfaces(amphora.ports),
         vips=tuple(_vip(ip, subnet_id, amphora.ports) for ip, subnet_id in _vip_addresses(lb)),
-        listeners=tuple(_listener(listener, pools) for listener in listeners),
+        listeners=tuple(listeners),
         pools=tuple(_pool(pool) for pool in pools.values() if pool.id in used),
         vrrp=_vrrp(amphora, peers),
         enabled=lb.admin_state_up,
@@ -57,7 +59,26 @@ def _is_on(record: Versioned) -> bool:
 
 def _listener(listener: Listener, pools: Mapping[str, Pool]) -> ListenerSpec:
     pool_id = listener.default_pool_id
-    return _copied(ListenerSpec, listener, default_pool_id=pool_id if pool_id in pools else None)
+    speaks_http = listener.protocol in ("HTTP", "TERMINATED_HTTPS")
+    policies = [_policy(policy) for policy in listener.l7policies if speaks_http and _is_asked(policy, pools)]
+    return _copied(
+        ListenerSpec,
+        listener,
+        default_pool_id=pool_id if pool_id in pools else None,
+        l7policies=tuple(policies),
+        redirect_pool_ids=tuple(dict.fromkeys(p.redirect_pool_id for p in policies if p.redirect_pool_id)),
+    )
+
+
+def _is_asked(policy: L7Policy, pools: Mapping[str, Pool]) -> bool:
+    """Not one without rules, and not one that would send requests to a pool that is off."""
+    leads_somewhere = policy.action != "REDIRECT_TO_POOL" or policy.redirect_pool_id in pools
+    return _is_on(policy) and leads_somewhere and any(_is_on(rule) for rule in policy.rules)
+
+
+def _policy(policy: L7Policy) -> L7PolicySpec:
+    return _copied(
+        L7PolicySpec, policy, rules=tuple(_copied(L7RuleSpec, rule) for rule in policy.rules if _is_on(rule)))
 
 
 def _pool(pool: Pool) -> PoolSpec:

@@ -7,18 +7,16 @@ table here; anything else is refused with `GiveUp`.
 
 import base64
 import hashlib
-import ipaddress
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from statera.errors import GiveUp
+from statera.render import l7
+from statera.render.backends import backend_name, backends
+from statera.render.text import address, endpoint, literal, name, one_of, quote, refused, token
 from statera.wire import ListenerSpec, MemberSpec, MonitorSpec, PersistenceSpec, PoolSpec, Spec
-
-Value = TypeVar("Value")
 
 PEERS_PORT = 1025
 STICK_SIZE = "10k"
@@ -33,50 +31,6 @@ class Machine(Struct, frozen=True, kw_only=True):
     most_connections: int = 50_000
     default_connection_limit: int = 50_000
     hard_stop_seconds: int = 3600
-
-
-def refused(what: str, value: object) -> GiveUp:
-    return GiveUp("SPEC_REFUSED", f"{what} {value!r} cannot be put into a HAProxy configuration")
-
-
-def quote(text: str) -> str:
-    """One word of a configuration line that means exactly *text*; control characters raise `GiveUp`."""
-    if re.fullmatch(r"[\w.:/,\[\]+=?&@-]+", text, re.ASCII):
-        return text
-    if not text.isprintable():
-        raise refused("text", text)
-    return "'" + text.replace("'", r"'\''") + "'"
-
-
-def name(identifier: str) -> str:
-    """An id as the name of a proxy or server, safe in the file and in commands; other text raises `GiveUp`."""
-    if not re.fullmatch(r"[0-9A-Za-z:_-]+", identifier):
-        raise refused("id", identifier)
-    return identifier
-
-
-def literal(text: str) -> str:
-    """A word for places where HAProxy would evaluate `%[…]`."""
-    return quote(text.replace("%", "%%"))
-
-
-def endpoint(ip: str, port: int) -> str:
-    """`address:port` in the one form that HAProxy takes for both families; anything else raises `GiveUp`."""
-    return f"{address(ip)}:{port}"
-
-
-def address(ip: str) -> str:
-    try:
-        parsed = ipaddress.ip_address(ip)
-    except ValueError:
-        raise refused("address", ip) from None
-    return f"[{parsed}]" if parsed.version == 6 else str(parsed)
-
-
-def one_of(table: Mapping[str, Value], what: str, word: str) -> Value:
-    if word not in table:
-        raise refused(what, word)
-    return table[word]
 
 
 LISTENER_MODES = {"HTTP": "http", "HTTPS": "tcp", "TCP": "tcp"}
@@ -119,7 +73,7 @@ def render(spec: Spec, machine: Machine) -> str:
         section("defaults", DEFAULTS),
         *(section(f"frontend {name(listener.id)}", frontend_lines(listener, spec, machine))
           for listener in spec.listeners),
-        *(section(f"backend {name(backend_name(pool, listener))}", backend_lines(pool, listener, spec))
+        *(section(f"backend {name(backend_name(pool.id, listener))}", backend_lines(pool, listener, spec))
           for listener, pool in backends(spec)),
     ]
     return "\n".join(sections)
@@ -130,24 +84,14 @@ def section(head: str, lines: Iterable[str]) -> str:
     return "\n".join([head, *(f"    {line}" for line in body)]) + "\n"
 
 
-def backends(spec: Spec) -> Iterator[tuple[ListenerSpec, PoolSpec]]:
-    """Each listener with its pool: such a couple is one backend."""
-    pools = {pool.id: pool for pool in spec.pools}
-    for listener in spec.listeners:
-        if listener.default_pool_id in pools:
-            yield listener, pools[listener.default_pool_id]
-
-
-def backend_name(pool: PoolSpec, listener: ListenerSpec) -> str:
-    return f"{pool.id}:{listener.id}"
-
-
 def description(version: int) -> str:
     return f"statera {version}"
 
 
 def global_lines(spec: Spec, machine: Machine) -> Iterator[str]:
     yield f"description {description(spec.version)}"
+    # Files are named relative to this one, so that a candidate is checked where it will lie.
+    yield "default-path config"
     yield "user haproxy\ngroup haproxy"
     yield f"chroot {quote(machine.chroot)}"
     yield f"stats socket {quote(machine.run + '/haproxy.sock')} mode 600 level admin"
@@ -199,9 +143,9 @@ def frontend_lines(listener: ListenerSpec, spec: Spec, machine: Machine) -> Iter
     yield f"timeout client {listener.timeout_client_data}ms"
     if listener.timeout_tcp_inspect:
         yield f"tcp-request inspect-delay {listener.timeout_tcp_inspect}ms"
-    for known, pool in backends(spec):
-        if known is listener:
-            yield f"default_backend {name(backend_name(pool, listener))}"
+    yield from l7.lines(listener)
+    if listener.default_pool_id:
+        yield f"default_backend {name(backend_name(listener.default_pool_id, listener))}"
 
 
 def backend_lines(pool: PoolSpec, listener: ListenerSpec, spec: Spec) -> Iterator[str]:
@@ -254,10 +198,8 @@ def by_own_cookie(_persistence: PersistenceSpec, pool_id: str) -> str:
 
 
 def by_application_cookie(persistence: PersistenceSpec, _pool_id: str) -> str:
-    name = persistence.cookie_name or ""
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-        raise refused("cookie_name", name)
-    store, match = (quote(f'{fetch}("{name}")') for fetch in ("res.cook", "req.cook"))
+    cookie = token(persistence.cookie_name or "")
+    store, match = (quote(f'{fetch}("{cookie}")') for fetch in ("res.cook", "req.cook"))
     return f"{stick_table('string len 64', persistence)}\nstick store-response {store}\nstick match {match}"
 
 

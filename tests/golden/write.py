@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from statera.render import haproxy, keepalived, nftables
+from statera.render import haproxy, keepalived, l7, nftables
 from statera.render.haproxy import Machine
 from statera.wire import Spec
 
@@ -25,12 +25,14 @@ def rendered(case: str) -> Iterator[tuple[Path, str]]:
     yield HERE / case / "haproxy.cfg", haproxy.render(spec, MACHINE)
     yield HERE / case / "keepalived.conf", keepalived.render(spec, vrrp, fault_file="/run/fault") if vrrp else ""
     yield HERE / case / "filter.nft", nftables.render(spec)
+    yield from ((HERE / case / l7.FOLDER / name, text) for name, text in l7.files(spec).items())
 
 
 def main() -> None:
     for case in cases():
         for path, text in rendered(case):
             if text:
+                path.parent.mkdir(exist_ok=True)
                 path.write_text(text)
             else:
                 path.unlink(missing_ok=True)

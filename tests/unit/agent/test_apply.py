@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from statera.agent.apply import Running, changes, limit_of
 from statera.model.fleet import Role
-from statera.render import haproxy
+from statera.render.backends import backend_name, backends
 from statera.render.haproxy import Machine
 from statera.wire import (
     Address,
@@ -118,8 +118,8 @@ class Model:
         self.open = {listener.id for listener in spec.listeners}
         self.limits = {listener.id: limit_of(listener, MACHINE) for listener in spec.listeners}
         self.servers = {
-            (haproxy.backend_name(pool, listener), member.id): self.server(pool, member)
-            for listener, pool in haproxy.backends(spec) for member in pool.members}
+            (backend_name(pool.id, listener), member.id): self.server(pool, member)
+            for listener, pool in backends(spec) for member in pool.members}
 
     @staticmethod
     def server(pool, member):

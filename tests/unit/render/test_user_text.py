@@ -15,6 +15,7 @@ from statera.errors import GiveUp
 from statera.model.fleet import Role
 from statera.render import haproxy, nftables
 from statera.render.haproxy import Machine
+from statera.render.text import name, quote
 from statera.wire import (
     Address,
     Interface,
@@ -38,7 +39,7 @@ TOKEN = st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,9}", fullmatch=True)
 @pytest.mark.parametrize("bad", ["", "a b", "a;b", "a/b", "a\nb", "é"])
 def test_an_id_that_is_none_is_refused(bad):
     with pytest.raises(GiveUp, match="cannot be put into"):
-        haproxy.name(bad)
+        name(bad)
 
 
 def spec_of(**text):
@@ -73,7 +74,7 @@ HARMLESS = haproxy.render(spec_of(), MACHINE)
 @given(TEXT)
 def test_a_quoted_word_is_one_word_and_means_itself(text):
     try:
-        word = haproxy.quote(text)
+        word = quote(text)
     except GiveUp:
         assert not text.isprintable()
     else:

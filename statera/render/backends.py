@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which pools a listener may send to: each such couple is one backend."""
+
+from collections.abc import Iterator
+
+from statera.wire import ListenerSpec, PoolSpec, Spec
+
+
+def backends(spec: Spec) -> Iterator[tuple[ListenerSpec, PoolSpec]]:
+    """Each listener with each of its pools, the default one and those of its policies."""
+    for listener in spec.listeners:
+        used = {listener.default_pool_id, *listener.redirect_pool_ids}
+        yield from ((listener, pool) for pool in spec.pools if pool.id in used)
+
+
+def backend_name(pool_id: str, listener: ListenerSpec) -> str:
+    return f"{pool_id}:{listener.id}"

@@ -2,6 +2,7 @@
 """octavia-worker: makes what runs match what is wanted."""
 
 import os
+from pathlib import Path
 from uuid import uuid4
 
 from oslo_config import cfg
@@ -10,6 +11,7 @@ from statera.commands import build, start
 from statera.config import Settings
 from statera.controller.perform import World
 from statera.controller.queue import Queue
+from statera.store import passes
 from statera.store.migrations import require_schema
 
 
@@ -23,8 +25,14 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     store = build.open_store(settings)
     require_schema(store)
     world = World(store=store, compute=build.compute(settings), network=build.network(settings, store))
+    with store.write() as connection:
+        passes.free_dead(connection, settings.host, is_alive)
     queue = Queue(world, settings.controller_worker, owner=f"{settings.host}/{os.getpid()}/{uuid4().hex[:8]}")
     queue.start()
     stop.wait()
     queue.stop()
     store.close()
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()

@@ -6,7 +6,7 @@ one whose worker died becomes due by itself; a wish that arrives meanwhile pulls
 and the end of the pass leaves it there.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -89,6 +89,22 @@ def claim(connection: Connection, owner: str, *, seconds: float) -> Lease | None
         return None
     return Lease(load_balancer_id=row.id, owner=owner, token=row.lease_token + 1, seconds=seconds,
                  attempts=row.attempts)
+
+
+def free_dead(connection: Connection, host: str, is_alive: Callable[[int], bool]) -> int:
+    """End the leases of workers that died on *host*, whose owners read `host/pid/…`; returns how many.
+
+    One that is taken by mistake costs its holder a pass and nothing else: its writes are fenced.
+    """
+    owners = connection.execute(
+        select(lb.lease_owner).where(lb.lease_owner.startswith(f"{host}/", autoescape=True)).distinct()
+    ).scalars()
+    dead = [owner for owner in owners if not is_alive(int(owner.removeprefix(f"{host}/").split("/")[0]))]
+    freed = connection.execute(
+        update(load_balancers).where(lb.lease_owner.in_(dead)).values(
+            lease_owner=None, lease_until_ms=0, due_ms=now_ms())
+    )
+    return freed.rowcount
 
 
 @contextmanager

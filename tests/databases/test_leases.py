@@ -57,6 +57,17 @@ def test_a_worker_that_died_leaves_its_load_balancer_due_at_the_end_of_the_lease
         assert 25 < passes.next_due_seconds(connection) <= 30
 
 
+def test_a_new_worker_ends_the_leases_of_dead_ones_on_its_host(store, load_balancer):
+    dead, alive, elsewhere = load_balancer(), load_balancer(), load_balancer()
+    owners = {claim(store, owner).load_balancer_id: owner for owner in ("here/7/a", "here/8/b", "there/7/c")}
+    with store.write() as connection:
+        assert passes.free_dead(connection, "here", lambda pid: pid == 8) == 1
+    free = claim(store).load_balancer_id
+    assert owners[free] == "here/7/a"
+    assert {dead, alive, elsewhere} == set(owners)
+    assert claim(store) is None
+
+
 def test_after_the_pass_nobody_looks_again_unless_asked(store, load_balancer):
     id = load_balancer()
     finish(store, claim(store))

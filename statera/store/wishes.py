@@ -4,14 +4,15 @@
 Plain functions on the connection of one write transaction; nothing remains when the transaction fails.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
 
 from statera.store import events, status, tables, wake
 from statera.store.clock import now_ms
-from statera.store.lists import listeners_of_pools
+from statera.store.lists import CHUNK, listeners_of_pools
 
 lb = tables.load_balancers.c
 
@@ -87,11 +88,27 @@ def add_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, A
 def change_rows(connection: Connection, table: Table, ids: Iterable[str], *, version: int, **values: Any) -> None:
     """Set columns of objects of a tree and make them pending since *version*."""
     found = list(ids)
-    if found:
+    for start in range(0, len(found), CHUNK):
         connection.execute(
-            update(table).where(table.c.id.in_(found))
+            update(table).where(table.c.id.in_(found[start:start + CHUNK]))
             .values(wanted_version=version, updated_at=events.utc_now(), **values)
         )
+
+
+def change_each(
+    connection: Connection, table: Table, changes: Mapping[str, Mapping[str, Any]], *, version: int
+) -> None:
+    """Set columns of objects of a tree, for each its own by id, and make them pending since *version*.
+
+    One statement for all that change the same columns.
+    """
+    stamp = {"wanted_version": version, "updated_at": events.utc_now()}
+    alike = defaultdict[tuple[str, ...], list[dict[str, Any]]](list)
+    for id, values in changes.items():
+        alike[tuple(sorted(values))].append({**values, **stamp, "its_id": id})
+    for names, rows in alike.items():
+        values = {name: bindparam(name, type_=table.c[name].type) for name in (*names, *stamp)}
+        connection.execute(update(table).where(table.c.id == bindparam("its_id")).values(values), rows)
 
 
 def remove_rows(connection: Connection, table: Table, ids: Iterable[str], *, version: int) -> None:
@@ -99,10 +116,12 @@ def remove_rows(connection: Connection, table: Table, ids: Iterable[str], *, ver
     change_rows(connection, table, ids, version=version, deleting=True)
 
 
-def set_tags(connection: Connection, resource_id: str, names: Sequence[str]) -> None:
-    """Make *names* the object's tags."""
-    connection.execute(delete(tables.tags).where(tables.tags.c.resource_id == resource_id))
-    add_tags(connection, {resource_id: names})
+def set_tags(connection: Connection, names: Mapping[str, Sequence[str]]) -> None:
+    """Make *names* the objects' tags, by id."""
+    ids = list(names)
+    for start in range(0, len(ids), CHUNK):
+        connection.execute(delete(tables.tags).where(tables.tags.c.resource_id.in_(ids[start:start + CHUNK])))
+    add_tags(connection, names)
 
 
 def add_tags(connection: Connection, names: Mapping[str, Sequence[str]]) -> None:

@@ -192,7 +192,7 @@ def change(act: Act, row: Row, sent: dict[str, Any]) -> None:
     act.version(infra=bool(changes.keys() & {"admin_state_up", "vip_qos_policy_id", "vip_sg_ids"}))
     wishes.change_load_balancer(act.connection, act.lb_id, **columns_of(FIELDS, changes))
     if "tags" in changes:
-        wishes.set_tags(act.connection, act.lb_id, changes["tags"])
+        wishes.set_tags(act.connection, {act.lb_id: changes["tags"]})
 
 
 def remove(act: Act, row: Row, query: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from statera.api.handlers import (
     add,
     add_all,
     alter,
+    alter_all,
     place_of,
     resolved,
     respond_nothing,
@@ -202,7 +203,8 @@ def replace(act: Act, pool_id: str, wanted: list[dict[str, Any]], *, additive: b
     stored = _stored(act.connection, pool_id)
     new = [with_defaults(FIELDS, each, act.settings) for each in wanted if identity_of(each) not in stored]
     same = [(stored[identity_of(each)], each) for each in wanted if identity_of(each) in stored]
-    gone = [] if additive else [row for key, row in stored.items() if key not in {identity_of(each) for each in wanted}]
+    kept = {identity_of(each) for each in wanted}
+    gone = [] if additive else [row for key, row in stored.items() if key not in kept]
     if len({row["id"] for row, _ in same}) < len(same):
         raise Invalid("Member must be updated only once in the same request.")
     require_all_distinct(new)
@@ -216,8 +218,7 @@ def replace(act: Act, pool_id: str, wanted: list[dict[str, Any]], *, additive: b
     status = first_status(act, pool_id)
     more = [{"pool_id": pool_id, "vnic_type": each, "reported_status": status} for each in vnic_types]
     add_all(act, KIND, new, more)
-    for row, each in same:
-        alter(act, KIND, row["id"], reset(act, each))
+    alter_all(act, KIND, {row["id"]: reset(act, each) for row, each in same})
     wishes.remove_rows(act.connection, tables.members, [row["id"] for row in gone], version=version)
     pools.touch(act, pool_id)
 

@@ -140,7 +140,10 @@ class Haproxy(Struct, frozen=True, kw_only=True):
 
 
 class Certificates(Struct, frozen=True, kw_only=True):
-    cert_manager: Annotated[str, doc("Where tenants keep their certificates: none, noop.")] = "none"
+    cert_manager: Annotated[str, doc("Where tenants keep their certificates: none, local, noop.")] = "none"
+    master_key_file: Annotated[
+        str, doc("Key that seals secrets in the database, the same on every host; below state_path when empty.")
+    ] = ""
 
 
 class Quotas(Struct, frozen=True, kw_only=True):
@@ -189,6 +192,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def host(self) -> str:
         return self.default.host or os.uname().nodename
+
+    @property
+    def master_key(self) -> Path:
+        return Path(self.certificates.master_key_file or self.state / "master.key")
 
     @property
     def database_url(self) -> str:

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Struct
@@ -17,13 +18,17 @@ from statera.api.rules.certificates import references
 from statera.config import Settings
 from statera.drivers.protocols import Network, Secrets
 from statera.errors import ImmutableObject, NotFound, PendingState, QuotaMet, Unavailable
+from statera.model import pem
+from statera.model.pem import Material
 from statera.model.status import Provisioning
 from statera.store import events, status, tables, wishes
+from statera.store import secrets as kept
 from statera.store.engine import Store
 from statera.store.events import Event
 from statera.store.lists import Row
+from statera.store.secrets import Sealer
 
-Payloads = Mapping[str, bytes | None]
+Materials = Mapping[str, Material | None]
 QUOTA_TITLES = {
     "load_balancer": "Load Balancer", "listener": "Listener", "pool": "Pool", "member": "Member",
     "health_monitor": "Health Monitor", "l7policy": "L7 Policy", "l7rule": "L7 Rule",
@@ -38,6 +43,7 @@ class Service(Struct, frozen=True):
     network: Network
     policy: Policy
     secrets: Secrets | None = None
+    sealer: Sealer | None = None
 
     @property
     def strict(self) -> bool:
@@ -63,7 +69,7 @@ class Service(Struct, frozen=True):
 
     @contextmanager
     def act(
-        self, identity: Identity, load_balancer_id: str, *, doing: str, secrets: Payloads | None = None
+        self, identity: Identity, load_balancer_id: str, *, doing: str, secrets: Materials | None = None
     ) -> Iterator["Act"]:
         """Lock a load balancer and change it; *doing* (`listener post`) is told in the event."""
         with self.writing() as connection:
@@ -72,10 +78,13 @@ class Service(Struct, frozen=True):
                 raise NotFound("Load Balancer", load_balancer_id)
             yield Act(self, identity, connection, row, doing, secrets=secrets)
 
-    def payloads(self, identity: Identity, body: object) -> Payloads:
+    def materials(self, identity: Identity, body: object) -> Materials:
         """What the references in *body* refer to; asks outside, so it comes before any transaction."""
-        found = dict.fromkeys(references(body))
-        return {ref: self.secrets.fetch(ref, identity.caller) if self.secrets else None for ref in found}
+        return {ref: self._material(identity, ref) for ref in dict.fromkeys(references(body))}
+
+    def _material(self, identity: Identity, ref: str) -> Material | None:
+        payload = self.secrets.fetch(ref, identity.caller) if self.secrets else None
+        return None if payload is None else pem.read(payload, now=datetime.now(UTC))
 
     def check_quota(
         self, connection: Connection, project_id: str, kind: str, *, more: int = 1, hold: bool = True
@@ -98,7 +107,7 @@ class Act:
 
     def __init__(
         self, service: Service, identity: Identity, connection: Connection, load_balancer: Row, doing: str,
-        version: int | None = None, *, secrets: Payloads | None = None,
+        version: int | None = None, *, secrets: Materials | None = None,
     ) -> None:
         self.service, self.identity, self.connection = service, identity, connection
         self.load_balancer, self.doing, self.secrets = load_balancer, doing, secrets or {}
@@ -174,6 +183,19 @@ class Act:
         statement = select(table, shown).join(lb, lb.c.id == table.c.load_balancer_id).where(*where)
         found = self.connection.execute(statement.order_by(table.c.created_at, table.c.id)).mappings()
         return [dict(row) for row in found]
+
+    def keep_secrets(self, body: object) -> None:
+        """Seal what the references in *body* refer to, beside the wish; what nothing names any more goes."""
+        for ref in set(references(body)) if self.service.sealer else ():
+            material = self.secrets.get(ref)
+            if material and self.service.sealer:
+                kept.keep(self.connection, self.lb_id, ref, kept.sealed(material, self.service.sealer))
+        self.forget_secrets()
+
+    def forget_secrets(self) -> None:
+        """Remove the sealed content of references that nothing of the load balancer names any more."""
+        if self.service.sealer:
+            kept.forget_unused(self.connection, self.lb_id)
 
     def version(self, *, infra: bool = False) -> int:
         """The version of this wish."""

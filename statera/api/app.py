@@ -37,6 +37,7 @@ from statera.config import Settings
 from statera.drivers.protocols import Network, Secrets
 from statera.errors import SetupError
 from statera.store.engine import Store
+from statera.store.secrets import Sealer
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 App = Any
@@ -84,16 +85,17 @@ def _tree(
 
 def build(
     settings: Settings, conf: cfg.ConfigOpts, store: Store, network: Network, *, mounts: Sequence[Mount] = (),
-    secrets: Secrets | None = None, forecast: Forecast | None = None,
+    secrets: Secrets | None = None, sealer: Sealer | None = None, forecast: Forecast | None = None,
 ) -> Wsgi:
-    """The whole application; without *secrets* no certificate can be had, without *forecast* no plan seen.
+    """The whole application; without *secrets* no certificate can be had, without *sealer* none is kept for
+    nodes, without *forecast* no plan is seen.
 
     Raise `SetupError` for an unknown auth_strategy or defaults that contradict rules.
     """
     strategy = settings.api_settings.auth_strategy
     if strategy not in IDENTITY:
         raise SetupError(f"[api_settings] auth_strategy = {strategy} is not one of {', '.join(IDENTITY)}")
-    service = Service(settings, store, network, Policy(conf, everyone_is_admin=strategy == "noauth"), secrets)
+    service = Service(settings, store, network, Policy(conf, everyone_is_admin=strategy == "noauth"), secrets, sealer)
     app: Wsgi = IDENTITY[strategy](application(service, mounts=mounts, forecast=forecast), settings, conf)
     return front(_edged(app, conf), largest_body=settings.api_settings.max_request_body_size)
 

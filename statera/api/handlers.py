@@ -17,7 +17,7 @@ from statera.api.fields import changed, columns_of, posted, with_defaults, with_
 from statera.api.idempotency import Once, once
 from statera.api.identity import Identity, identify
 from statera.api.kinds import Kind, select_fields
-from statera.api.rules.certificates import references
+from statera.api.rules.certificates import REFERENCES, references
 from statera.config import ApiSettings
 from statera.errors import BadRequest, Forbidden, ImmutableObject, NotFound
 from statera.store import lists, tables, wishes
@@ -144,10 +144,12 @@ class Collection:
 
         def create(once: Once) -> bytes:
             child.outside_post(service, identity, place, values)
-            secrets = service.payloads(identity, values)
+            secrets = service.materials(identity, values)
             with service.act(identity, place.lb_id, doing=f"{kind.title} post", secrets=secrets) as act:
                 capabilities.provider(act.load_balancer["provider"])
                 id = child.create(act, {**values, **place.values})
+                if secrets:
+                    act.keep_secrets(values)
                 answer = msgspec.json.encode({kind.name: kind.one(act.connection, id)})
                 once.keep(act.connection, answer)
             return answer
@@ -189,12 +191,14 @@ class Item:
             sent = {} if document.get(kind.name) == {} else refuse_missing(child.missing_object)
         child.outside_put(self.service, identity, place, sent)
         named = {**place.values, **sent} if any(references(sent)) else {}
-        secrets = self.service.payloads(identity, named)
+        secrets = self.service.materials(identity, named)
         with self.service.act(identity, place.lb_id, doing=f"{kind.title} {id} put", secrets=secrets) as act:
             row = self._under_lock(act, id)
             if row["deleting"] and "version" not in row:
                 raise ImmutableObject(kind.title, id)
             child.change(act, row, sent)
+            if any(name.endswith(REFERENCES) for name in sent):
+                act.keep_secrets(sent)
             changed_row = kind.one(act.connection, id)
         respond(response, {kind.name: changed_row})
 

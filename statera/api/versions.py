@@ -30,11 +30,16 @@ def document(base: str) -> dict[str, Any]:
     ]}
 
 
+KEY_MANAGER = {"versions": [{"id": "v1", "status": "stable"}]}
+"""For `openstack secret`, which finds Statera's own secret store at the same root and names what it wants there."""
+
+
 class Versions:
     """GET /."""
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        respond(response, document(f"{request.prefix.rstrip('/')}/"))
+        service = (request.get_header("OpenStack-API-Version") or "").partition(" ")[0]
+        respond(response, KEY_MANAGER if service == "key-manager" else document(f"{request.prefix.rstrip('/')}/"))
 
     def on_head(self, request: falcon.Request, response: falcon.Response) -> None:
         self.on_get(request, response)

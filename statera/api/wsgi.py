@@ -3,15 +3,16 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from oslo_config import cfg
 
 from statera.api import app
-from statera.api.standalone import neutron
+from statera.api.standalone import neutron, secrets
 from statera.commands import build, start
 from statera.config import Settings
+from statera.store.engine import Store
 from statera.store.networks import NetworkBook
 
 CONFIG = "OS_OCTAVIA_CONFIG"
@@ -19,12 +20,19 @@ CONFIG = "OS_OCTAVIA_CONFIG"
 
 
 def load(settings: Settings, conf: cfg.ConfigOpts) -> app.Wsgi:
-    """The application with its real database and network; local networks come with their own API."""
+    """The application with its real database and network; local networks and secrets come with their own APIs."""
     store = build.open_store(settings)
-    is_local = settings.controller_worker.network_driver == "local"
-    mounts = [neutron.mount(NetworkBook(store), prefix=app.FOREIGN)] if is_local else []
-    return app.build(settings, conf, store, build.network(settings, store), mounts=mounts,
-                     secrets=build.secrets(settings), forecast=build.forecast(settings, store))
+    return app.build(settings, conf, store, build.network(settings, store), mounts=list(mounts(settings, store)),
+                     secrets=build.secrets(settings, store), sealer=build.sealer(settings),
+                     forecast=build.forecast(settings, store))
+
+
+def mounts(settings: Settings, store: Store) -> Iterator[app.Mount]:
+    """The other APIs that Statera stands in for."""
+    if settings.controller_worker.network_driver == "local":
+        yield neutron.mount(NetworkBook(store), prefix=app.FOREIGN)
+    if settings.certificates.cert_manager == "local":
+        yield secrets.mount(build.secret_book(settings, store))
 
 
 class Lazy:

@@ -12,10 +12,12 @@ from statera.drivers.compute.noop import NoopCompute
 from statera.drivers.network.local import LocalNetworks
 from statera.drivers.network.noop import NoopNetwork
 from statera.drivers.protocols import Compute, Network, Secrets
+from statera.drivers.secrets.local import LocalSecrets
 from statera.drivers.secrets.noop import NoopSecrets
 from statera.errors import SetupError
 from statera.store.engine import Store
 from statera.store.networks import NetworkBook
+from statera.store.secrets import Sealer, SecretBook, ensure_sealer
 
 Driver = TypeVar("Driver")
 
@@ -24,7 +26,13 @@ NETWORK: Mapping[str, Callable[[Store], Network]] = {
     "local": lambda store: LocalNetworks(NetworkBook(store)),
     "noop": lambda _store: NoopNetwork(),
 }
-SECRETS: Mapping[str, Callable[[], Secrets | None]] = {"none": lambda: None, "noop": NoopSecrets}
+SECRETS: Mapping[str, Callable[[Settings, Store], Secrets | None]] = {
+    "none": lambda _settings, _store: None,
+    "noop": lambda _settings, _store: NoopSecrets(),
+    "local": lambda settings, store: LocalSecrets(secret_book(settings, store)),
+}
+UNSEALED = ("none", "noop")
+"""Secret stores that hold nothing worth keeping."""
 
 
 def open_store(settings: Settings) -> Store:
@@ -44,9 +52,19 @@ def network(settings: Settings, store: Store) -> Network:
     return _named("[controller_worker] network_driver", settings.controller_worker.network_driver, NETWORK)(store)
 
 
-def secrets(settings: Settings) -> Secrets | None:
+def secrets(settings: Settings, store: Store) -> Secrets | None:
     """Where tenants keep certificates; None when there is no such place."""
-    return _named("[certificates] cert_manager", settings.certificates.cert_manager, SECRETS)()
+    return _named("[certificates] cert_manager", settings.certificates.cert_manager, SECRETS)(settings, store)
+
+
+def sealer(settings: Settings) -> Sealer | None:
+    """What seals secrets in the database, with its key made on first use; None when there are no secrets."""
+    return None if settings.certificates.cert_manager in UNSEALED else ensure_sealer(settings.master_key)
+
+
+def secret_book(settings: Settings, store: Store) -> SecretBook:
+    """What tenants uploaded to the `local` secret store."""
+    return SecretBook(store, ensure_sealer(settings.master_key))
 
 
 def forecast(settings: Settings, store: Store) -> Callable[[str], list[tuple[str, str]]]:

@@ -47,6 +47,9 @@ connection = sqlite:///{state}/statera.db
 compute_driver = hosts
 network_driver = local
 
+[certificates]
+cert_manager = local
+
 [health_manager]
 bind_ip = {binds.nodes.host}
 bind_port = {binds.nodes.port}

@@ -22,7 +22,7 @@ from statera.store.clock import now_ms
 from statera.store.engine import Store
 from statera.store.events import Event, latest_reason, record, utc_now
 from statera.store.settle import settle
-from statera.store.tables import TREE, amphorae, load_balancers, tags
+from statera.store.tables import TREE, amphorae, load_balancers, sealed_secrets, tags
 
 lb = load_balancers.c
 Assignment = tuple[ColumnElement[Any], Any]
@@ -181,6 +181,7 @@ def forget_load_balancer(connection: Connection, load_balancer_id: str) -> None:
         below = select(table.c.id).where(table.c.load_balancer_id == load_balancer_id)
         connection.execute(delete(tags).where(tags.c.resource_id.in_(below)))
         connection.execute(delete(table).where(table.c.load_balancer_id == load_balancer_id))
+    connection.execute(delete(sealed_secrets).where(sealed_secrets.c.load_balancer_id == load_balancer_id))
     connection.execute(
         update(load_balancers).where(lb.id == load_balancer_id)
         .values(deleted_at=utc_now(), done_version=lb.version, failed_version=None, failure=None)

@@ -33,6 +33,7 @@ NAMES = {
     "pk": "pk_%(table_name)s",
 }
 metadata = MetaData(naming_convention=NAMES)
+Sealed = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 
@@ -354,6 +355,28 @@ idempotency_keys = Table(  # api: the answers of creations that may be asked for
     Column("request_hash", String(64), nullable=False),
     Column("answer", Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb"), nullable=False),
     Column("expires_ms", BigInteger, nullable=False, index=True),
+)
+
+secrets = Table(  # api, `local` secret store: what tenants uploaded
+    "secrets",
+    metadata,
+    _id(),
+    Column("project_id", String(36), nullable=False, index=True),
+    Column("name", String(255)),
+    Column("secret_type", String(32), nullable=False),
+    Column("payload_content_type", String(255), nullable=False),
+    Column("sealed", Sealed, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+sealed_secrets = Table(  # api: what references meant when the wish was accepted
+    "sealed_secrets",
+    metadata,
+    Column("load_balancer_id", String(36), ForeignKey("load_balancers.id", ondelete="CASCADE"), primary_key=True),
+    Column("ref", String(255), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("sealed", Sealed, nullable=False),
+    Column("expires_at", Moment),
 )
 
 events = Table(  # whoever saw it

@@ -183,6 +183,7 @@ def attach(act: Act, listener_id: str, pool_id: str) -> None:
 def remove(act: Act, row: Row, _query: Mapping[str, str]) -> None:
     act.require_lb()
     wishes.remove_rows(act.connection, listeners, [row["id"]], version=act.version())
+    act.forget_secrets()
 
 
 CHILD = Child(

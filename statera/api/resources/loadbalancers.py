@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from statera.api import choice, tree, vip
-from statera.api.acts import Act, Payloads, Service
+from statera.api.acts import Act, Materials, Service
 from statera.api.choice import Choice
 from statera.api.fields import REQUIRED, Field, columns_of, tags, text, with_defaults
 from statera.api.handlers import Child, Collection, Place, Values, read_post, resolved, respond_encoded
@@ -126,7 +126,7 @@ def _create(
     service: Service, identity: Identity, values: dict[str, Any], place: vip.VipPlace, chosen: Choice, *, once: Once
 ) -> bytes:
     """Allocate the VIP, then write all rows; the VIP goes back when they cannot be written."""
-    id, secrets = str(uuid4()), service.payloads(identity, values)
+    id, secrets = str(uuid4()), service.materials(identity, values)
     allocated = service.network.allocate_vip(VipRequest(
         load_balancer_id=id, project_id=values["project_id"], network_id=place.network_id, port_id=place.port_id,
         addresses=(
@@ -165,7 +165,7 @@ def _columns(
 
 
 def _grow(
-    service: Service, identity: Identity, connection: Connection, id: str, values: Values, secrets: Payloads
+    service: Service, identity: Identity, connection: Connection, id: str, values: Values, secrets: Materials
 ) -> dict[str, Any]:
     """Write all that hangs on the new row; the load balancer in its full form."""
     wishes.add_tags(connection, {id: values["tags"]})
@@ -174,6 +174,8 @@ def _grow(
     act = Act(service, identity, connection, row, "Load Balancer post", version=1, secrets=secrets)
     act.tell()
     tree.grow(act, values["pools"], values["listeners"])
+    if secrets:
+        act.keep_secrets(values)
     return tree.full(connection, KIND, id)
 
 

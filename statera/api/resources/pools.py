@@ -147,6 +147,7 @@ def remove(act: Act, row: Row, _query: Mapping[str, str]) -> None:
     act.require_lb()
     version = act.version(infra=bool(act.rows(tables.members, tables.members.c.pool_id == row["id"])))
     wishes.remove_rows(act.connection, tables.pools, [row["id"]], version=version)
+    act.forget_secrets()
     touch_users(act, row["id"])
 
 

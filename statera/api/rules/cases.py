@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from statera.errors import ApiError, Invalid
+from statera.model.pem import Material
 
 Values = Mapping[str, Any]
 
@@ -31,7 +32,7 @@ class Options(Protocol):
 class Case(Struct, frozen=True):
     """*sent* is what the request says (POST: with its defaults), *after* the object as it would become.
 
-    *vips* are the load balancer's addresses, *secrets* the payloads of references, None for one that cannot be had.
+    *vips* are the load balancer's addresses, *secrets* what references hold, None for one that cannot be had.
     """
 
     sent: Values
@@ -39,7 +40,7 @@ class Case(Struct, frozen=True):
     settings: Options
     vips: tuple[str, ...] = ()
     vip_sg_ids: tuple[str, ...] = ()
-    secrets: Mapping[str, bytes | None] = {}
+    secrets: Mapping[str, Material | None] = {}
 
     @property
     def protocol(self) -> str:

@@ -6,11 +6,11 @@ from typing import Any, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes
-from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from statera.api.rules.cases import Case, Rule
 from statera.errors import ApiError, BadRequest, Invalid
+from statera.model.pem import Material
 
 REFERENCES = ("_container_ref", "_container_refs")
 """How the names of fields end that refer to secrets."""
@@ -30,13 +30,15 @@ def references(values: Any) -> Iterator[str]:
 
 
 def good_certificates(*fields: str) -> Rule:
-    """The certificates that are sent can be had, be read, and say for whom they are."""
+    """The certificates that are sent can be had and be read, say for whom they are, and come with their keys."""
     def judge(case: Case) -> ApiError | None:
         refs = [ref for field in fields for ref in _listed(case.sent.get(field))]
-        missing = [ref for ref in refs if case.secrets.get(ref) is None]
+        found = {ref: case.secrets.get(ref) for ref in refs}
+        missing = [ref for ref, material in found.items() if material is None]
         if missing:
             return _not_retrieved(missing)
-        return next(filter(None, (_bad_certificate(case.secrets[ref] or b"", ref) for ref in refs)), None)
+        faults = (_bad_certificate(material, ref) for ref, material in found.items() if material)
+        return next(filter(None, faults), None)
 
     return judge
 
@@ -47,8 +49,9 @@ def good_authority(ca: str, crl: str) -> Rule:
         if not case.names(ca, crl) or not case.after.get(ca):
             return None
         refs = [case.after[field] for field in (ca, crl) if case.after.get(field)]
-        missing = [ref for ref in refs if case.secrets.get(ref) is None]
-        return _not_retrieved(missing) if missing else _bad_authority([case.secrets[ref] or b"" for ref in refs])
+        found = [case.secrets.get(ref) for ref in refs]
+        missing = [ref for ref, material in zip(refs, found, strict=True) if material is None]
+        return _not_retrieved(missing) if missing else _bad_authority([material for material in found if material])
 
     return judge
 
@@ -61,23 +64,16 @@ def _not_retrieved(refs: Sequence[str]) -> ApiError:
     return BadRequest(f"Could not retrieve certificate: {refs}")
 
 
-def _bad_certificate(payload: bytes, ref: str) -> ApiError | None:
-    try:
-        certificate = x509.load_pem_x509_certificate(payload) if b"-----BEGIN" in payload else _from_bundle(payload)
-    except ValueError as error:
-        if b"-----BEGIN" in payload:
-            return _not_retrieved([ref])
+def _bad_certificate(material: Material, ref: str) -> ApiError | None:
+    if material.problem and material.is_pkcs12:
         return BadRequest(
             "The PKCS12 bundle is unreadable. Please check the PKCS12 bundle validity. In addition, make sure it does "
-            f"not require a pass phrase. Error: {error}")
-    if certificate is None or not _names(certificate):
+            f"not require a pass phrase. Error: {material.problem}")
+    if material.problem:
+        return _not_retrieved([ref])
+    if not material.certificates or not _names(material.certificates[0]):
         return BadRequest("No CN or DNSName(s) found in certificate. The certificate is invalid.")
-    return None
-
-
-def _from_bundle(payload: bytes) -> x509.Certificate | None:
-    certificate = pkcs12.load_pkcs12(payload, None).cert
-    return certificate.certificate if certificate else None
+    return Invalid(f"The certificate {ref} cannot be used: {material.flaw}.") if material.flaw else None
 
 
 def _names(certificate: x509.Certificate) -> list[str]:
@@ -90,19 +86,20 @@ def _names(certificate: x509.Certificate) -> list[str]:
     return [*common, *other.get_values_for_type(x509.DNSName)]
 
 
-def _bad_authority(payloads: Sequence[bytes]) -> ApiError | None:
-    """*payloads* are the authority's certificate and, maybe, its revocation list."""
-    try:
-        authority = x509.load_pem_x509_certificate(payloads[0])
-    except ValueError as error:
+def _bad_authority(found: Sequence[Material]) -> ApiError | None:
+    """*found* are the authority's certificate and, maybe, its revocation list."""
+    authority, *lists = found
+    if not authority.certificates:
         return Invalid("The client authentication CA certificate is invalid. It must be a valid x509 PEM format "
-                       f"certificate. Error: {error}")
-    for payload in payloads[1:]:
-        try:
-            revocations = x509.load_pem_x509_crl(payload)
-        except ValueError as error:
+                       f"certificate. Error: {authority.problem or 'there is no certificate in it'}")
+    for each in lists:
+        if not each.revocations:
             return Invalid("The client authentication certificate revocation list is invalid. It must be a valid x509 "
-                           f"PEM format certificate revocation list. Error: {error}")
-        if not revocations.is_signature_valid(cast(CertificateIssuerPublicKeyTypes, authority.public_key())):
+                           f"PEM format certificate revocation list. Error: {each.problem or 'there is none in it'}")
+        if not any(_has_signed(certificate, each.revocations[0]) for certificate in authority.certificates):
             return Invalid("The CRL specified is not valid for client certificate authority reference supplied.")
     return None
+
+
+def _has_signed(authority: x509.Certificate, revocations: x509.CertificateRevocationList) -> bool:
+    return revocations.is_signature_valid(cast(CertificateIssuerPublicKeyTypes, authority.public_key()))

@@ -13,6 +13,7 @@ branch_labels = None
 depends_on = None
 
 MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+SEALED = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 
 
 TEXT: dict[str, Any] = {f"{name}_{option}": value for name in ("mysql", "mariadb")
@@ -33,6 +34,18 @@ def upgrade() -> None:
         sa.Column("availability_zone_data", sa.String(length=4096), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_availability_zone_profiles"),
     )
+    create_table(
+        "secrets",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("project_id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=True),
+        sa.Column("secret_type", sa.String(length=32), nullable=False),
+        sa.Column("payload_content_type", sa.String(length=255), nullable=False),
+        sa.Column("sealed", SEALED, nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_secrets"),
+    )
+    op.create_index("ix_secrets_project_id", "secrets", ["project_id"])
     create_table(
         "events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -322,6 +335,18 @@ def upgrade() -> None:
     )
     op.create_index("ix_subnets_network_id", "subnets", ["network_id"])
     op.create_index("ix_subnets_project_id", "subnets", ["project_id"])
+    create_table(
+        "sealed_secrets",
+        sa.Column("load_balancer_id", sa.String(length=36), nullable=False),
+        sa.Column("ref", sa.String(length=255), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("sealed", SEALED, nullable=False),
+        sa.Column("expires_at", MOMENT, nullable=True),
+        sa.ForeignKeyConstraint(
+            ["load_balancer_id"], ["load_balancers.id"], name="fk_sealed_secrets_load_balancer_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("load_balancer_id", "ref", name="pk_sealed_secrets"),
+    )
     create_table(
         "health_monitors",
         sa.Column("id", sa.String(length=36), nullable=False),

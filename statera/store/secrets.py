@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Secrets at rest: sealed with the master key, those that tenants uploaded and those that load balancers use."""
+
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from msgspec import Struct
+from sqlalchemy import Connection, RowMapping, delete, insert, select
+
+from statera.errors import GiveUp, SetupError
+from statera.model import pem
+from statera.model.pem import Material
+from statera.model.secrets import Secret
+from statera.store.engine import Store
+from statera.store.tables import listeners, pools, sealed_secrets, secrets
+
+
+class Sealer:
+    """*keys*: the first seals, any of them opens, so that a new one can be put in front of the old."""
+
+    def __init__(self, *keys: bytes) -> None:
+        self._keys = MultiFernet([Fernet(key) for key in keys])
+
+    def seal(self, secret: bytes) -> str:
+        return self._keys.encrypt(secret).decode()
+
+    def open(self, sealed: str) -> bytes:
+        """Raise `GiveUp` for what another key sealed."""
+        try:
+            return self._keys.decrypt(sealed.encode())
+        except InvalidToken:
+            raise GiveUp("SECRET_SEALED", "a secret was sealed with another master key than this host's: put the "
+                         "same [certificates] master_key_file on every host") from None
+
+
+def ensure_sealer(path: Path) -> Sealer:
+    """A sealer with the keys of the file, one a line; a file that is not there is made, for its owner alone.
+
+    Of several processes that start at once one makes it. Raise `SetupError` for a file that cannot be used.
+    """
+    try:
+        if not path.exists():
+            _make_key_file(path)
+        return Sealer(*path.read_bytes().split())
+    except (OSError, ValueError) as error:
+        raise SetupError(f"cannot use the master key {path}: {error}") from error
+
+
+def _make_key_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(Fernet.generate_key() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return  # somebody was faster; theirs counts
+    finally:
+        draft.unlink()
+
+
+class SecretBook(Struct, frozen=True):
+    """What tenants uploaded: the `local` secret store."""
+
+    store: Store
+    sealer: Sealer
+
+    def add(self, secret: Secret, payload: bytes) -> None:
+        with self.store.write() as connection:
+            values = {name: getattr(secret, name) for name in Secret.__struct_fields__}
+            connection.execute(insert(secrets).values(sealed=self.sealer.seal(payload), **values))
+
+    def find(self, id: str) -> Secret | None:
+        return next(self._found(id), None)
+
+    def list(self, project_id: str) -> list[Secret]:
+        """Those of the project, in the order in which they came."""
+        statement = select(secrets).where(secrets.c.project_id == project_id)
+        with self.store.read() as connection:
+            rows = connection.execute(statement.order_by(secrets.c.created_at, secrets.c.id)).mappings().all()
+        return [_secret(row) for row in rows]
+
+    def payload(self, id: str) -> bytes | None:
+        with self.store.read() as connection:
+            sealed = connection.execute(select(secrets.c.sealed).where(secrets.c.id == id)).scalar_one_or_none()
+        return None if sealed is None else self.sealer.open(sealed)
+
+    def remove(self, id: str) -> None:
+        """One that is not there is success; load balancers that use it keep what they have."""
+        with self.store.write() as connection:
+            connection.execute(delete(secrets).where(secrets.c.id == id))
+
+    def _found(self, id: str) -> Iterator[Secret]:
+        with self.store.read() as connection:
+            yield from map(_secret, connection.execute(select(secrets).where(secrets.c.id == id)).mappings())
+
+
+def _secret(row: RowMapping) -> Secret:
+    return Secret(**{name: row[name] for name in Secret.__struct_fields__})
+
+
+# What load balancers use, beside the wish that names it: nothing else ever asks the secret store.
+
+column = sealed_secrets.c
+
+
+class Kept(Struct, frozen=True):
+    """*expires_at* is when the first of its certificates runs out."""
+
+    sealed: str
+    digest: str
+    expires_at: datetime | None
+
+
+def sealed(material: Material, sealer: Sealer) -> Kept:
+    text = material.pem()
+    return Kept(sealer.seal(text.encode()), pem.digest(text), material.expires_at)
+
+
+def keep(connection: Connection, load_balancer_id: str, ref: str, kept: Kept) -> None:
+    """Have the load balancer use this content of the reference from now on."""
+    mine = (column.load_balancer_id == load_balancer_id, column.ref == ref)
+    connection.execute(delete(sealed_secrets).where(*mine))
+    connection.execute(insert(sealed_secrets).values(
+        load_balancer_id=load_balancer_id, ref=ref, sealed=kept.sealed, digest=kept.digest, expires_at=kept.expires_at))
+
+
+def of_load_balancer(connection: Connection, load_balancer_id: str) -> dict[str, str]:
+    """The sealed content of each reference."""
+    statement = select(column.ref, column.sealed).where(column.load_balancer_id == load_balancer_id)
+    return {row.ref: row.sealed for row in connection.execute(statement)}
+
+
+def forget_unused(connection: Connection, load_balancer_id: str) -> None:
+    """Remove what no listener and no pool of the load balancer names any more."""
+    mine = column.load_balancer_id == load_balancer_id
+    known = set(connection.execute(select(column.ref).where(mine)).scalars())
+    if known and (unused := known - _named(connection, load_balancer_id)):
+        connection.execute(delete(sealed_secrets).where(mine, column.ref.in_(unused)))
+
+
+def _named(connection: Connection, load_balancer_id: str) -> set[str]:
+    refs: set[str] = set()
+    for table in (listeners, pools):
+        columns = [each for each in table.c if "container_ref" in each.name]
+        here = (table.c.load_balancer_id == load_balancer_id, ~table.c.deleting)
+        for value in (value for row in connection.execute(select(*columns).where(*here)) for value in row if value):
+            refs.update(value if isinstance(value, list) else [value])
+    return refs

@@ -343,20 +343,33 @@ def side_by_side(bench: Bench, things: Sequence[Any], act: Callable[[Api, Any], 
     return results
 
 
+class Run(Struct, frozen=True, kw_only=True):
+    """What a HAProxy did: *cost* is its processor time for each request."""
+
+    rate: float
+    cost: float
+
+
 def peer(bench: Bench) -> Iterator[Row]:
     """Requests per second, beside a HAProxy that was configured by hand, in the same namespace, in turns."""
     ours, theirs = [], []
-    with bench.balancer(members=4, monitor=False) as made, by_hand(bench, made) as port:
+    with bench.balancer(members=4, monitor=False) as made, by_hand(bench, made) as hand:
+        [master] = bench.cloud.haproxies(made["id"]).values()
         for turn in range(8):
             bench.tick(f"against a HAProxy by hand {turn + 1}")
-            ours.append(request_rate(made["vip_address"], 80))
-            theirs.append(request_rate(made["vip_address"], port))
-    ratios = tuple(a / b for a, b in zip(ours, theirs, strict=True))
-    yield Row(what="request rate through an amphora", values=tuple(ours), unit="/s")
-    yield Row(what="request rate through a HAProxy by hand", values=tuple(theirs), unit="/s")
-    yield Row(what="ratio of the two, turn by turn", values=ratios, unit="×", target="≥ 0.97 median")
+            ours.append(run(made["vip_address"], 80, rig.children(master)))
+            theirs.append(run(made["vip_address"], BY_HAND_PORT, [hand]))
+    for name, runs in (("an amphora", ours), ("a HAProxy by hand", theirs)):
+        yield Row(what=f"request rate through {name}", values=tuple(one.rate for one in runs), unit="/s")
+        yield Row(what=f"processor time per request, {name}", values=tuple(one.cost * 1e6 for one in runs), unit="µs")
+    turns = list(zip(ours, theirs, strict=True))
+    yield Row(what="ratio of the rates, turn by turn", values=tuple(our.rate / their.rate for our, their in turns),
+              unit="×", target="≥ 0.97 median")
+    yield Row(what="ratio of the processor times, turn by turn", unit="×",
+              values=tuple(our.cost / their.cost for our, their in turns))
 
 
+BY_HAND_PORT = 9000
 BY_HAND = """\
 global
     user haproxy
@@ -378,28 +391,32 @@ backend web
 
 
 @contextlib.contextmanager
-def by_hand(bench: Bench, made: Document, port: int = 9000) -> Iterator[int]:
-    """A HAProxy as its manual would have it, beside the amphora's own."""
+def by_hand(bench: Bench, made: Document) -> Iterator[int]:
+    """The process of a HAProxy as its manual would have it, beside the amphora's own."""
     [amphora_id] = bench.cloud.haproxies(made["id"])
     servers = "\n".join(f"    server s{n} {address}:80" for n, address in enumerate(bench.network.servers[:4]))
     file = bench.cloud.state.parent / "by-hand.cfg"
     threads = max(1, min(len(os.sched_getaffinity(0)), 4))
-    file.write_text(BY_HAND.format(threads=threads, address=made["vip_address"], port=port, servers=servers))
+    file.write_text(BY_HAND.format(threads=threads, address=made["vip_address"], port=BY_HAND_PORT, servers=servers))
     argv = rig.inside(f"amphora-{amphora_id}", "haproxy", "-db", "-f", str(file))
     process = subprocess.Popen(argv, start_new_session=True)  # the kernel shares its time out by session
     try:
-        until(lambda: body_of(made["vip_address"], port=port))
-        yield port
+        until(lambda: body_of(made["vip_address"], port=BY_HAND_PORT))
+        yield process.pid
     finally:
         process.terminate()
         process.wait()
 
 
-def request_rate(address: str, port: int) -> float:
+def run(address: str, port: int, pids: Sequence[int]) -> Run:
+    """Two seconds of requests on kept connections."""
     argv = ["wrk", "-t1", "-c32", "-d2s", f"http://{address}:{port}/"]
+    before = rig.processor_seconds(pids)
     text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     assert "Non-2xx" not in text, text
-    return float(text.partition("Requests/sec:")[2].split()[0])
+    requests = int(text.partition(" requests in ")[0].split()[-1])
+    return Run(rate=float(text.partition("Requests/sec:")[2].split()[0]),
+               cost=(rig.processor_seconds(pids) - before) / requests)
 
 
 JOBS: dict[str, Job] = {

@@ -33,7 +33,8 @@ class Running(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """*file* is written whatever the way, so that a later reload agrees; *commands* are given in order.
 
-    *files* are those of the policies, by name, written with it.
+    *files* are those of the policies, by name, written with it. *is_unsure*: ask HAProxy whether it can read
+    them before anything is done.
     *leaving* are servers (`backend/server`) to delete when their connections end.
     """
 
@@ -43,6 +44,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     files: dict[str, str]
     commands: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
+    is_unsure: bool = False
 
 
 def changes(running: Running | None, wanted: Spec, machine: Machine) -> Plan:
@@ -65,8 +67,10 @@ def changes(running: Running | None, wanted: Spec, machine: Machine) -> Plan:
         *(command for change in servers for command in change.commands if is_farewell(command)),
     ]
     leaving = tuple(change.leaving for change in servers if change.leaving)
-    return Plan(how="runtime" if commands else "nothing", running=Running(applied=new, loaded=kept),
-                file=haproxy.render(new, machine), files=files(new), commands=tuple(commands), leaving=leaving)
+    return Plan(
+        how="runtime" if commands else "nothing", running=Running(applied=new, loaded=kept),
+        file=haproxy.render(new, machine), files=files(new), commands=tuple(commands), leaving=leaving,
+        is_unsure=l7.is_unsure(running.loaded, kept))
 
 
 def afresh(how: How, wanted: Spec, machine: Machine) -> Plan:

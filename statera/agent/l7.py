@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from statera.render import l7
+from statera.render.l7 import Test
 from statera.wire import L7PolicySpec, ListenerSpec, Spec
 
 
@@ -27,18 +28,24 @@ def merged(loaded: tuple[L7PolicySpec, ...], new: tuple[L7PolicySpec, ...]) -> t
 
 def commands(old: Spec, new: Spec) -> Iterator[str]:
     """From *old* to *new*, which differ in values only."""
-    yield from pattern_commands(l7.patterns(old), l7.patterns(new))
+    yield from pattern_commands(l7.tests(old), l7.tests(new))
     before, after = l7.verdicts(old), l7.verdicts(new)
     for file, table in after.items():
         yield from map_commands(f"{l7.FOLDER}/{file}", before.get(file, {}), table)
 
 
-def pattern_commands(before: dict[str, str], after: dict[str, str]) -> Iterator[str]:
+def is_unsure(old: Spec, new: Spec) -> bool:
+    """Whether there is something new that only HAProxy itself knows to be right: a regular expression."""
+    known = l7.tests(old)
+    return any(made.method == "reg" and made != known.get(file) for file, made in l7.tests(new).items())
+
+
+def pattern_commands(before: dict[str, Test], after: dict[str, Test]) -> Iterator[str]:
     """While both patterns are there a request is judged as before or as after, never otherwise."""
-    for file, pattern in after.items():
-        if before[file] != pattern:
-            yield f"add acl {l7.FOLDER}/{file} {word(pattern)}"
-            yield f"del acl {l7.FOLDER}/{file} {word(before[file])}"
+    for file, made in after.items():
+        if made != before[file]:
+            yield f"add acl {l7.FOLDER}/{file} {word(made.pattern or '')}"
+            yield f"del acl {l7.FOLDER}/{file} {word(before[file].pattern or '')}"
 
 
 def map_commands(file: str, before: dict[str, str], after: dict[str, str]) -> Iterator[str]:

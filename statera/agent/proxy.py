@@ -69,8 +69,8 @@ class Proxy:
         wanted = plan.running.applied
         write(self._home.candidate_cfg, plan.file.encode())
         fill(self._home.l7, plan.files)
-        if plan.how == "reload":
-            await process.run([self._command, "-c", "-q", "-f", str(self._home.candidate_cfg)])
+        if plan.how == "reload" or plan.is_unsure:
+            await process.run([self._command, "-c", "-f", str(self._home.candidate_cfg)])
         self._home.candidate_cfg.replace(self._home.haproxy_cfg)
         if plan.how in ("start", "reload"):
             self._forget()

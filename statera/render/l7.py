@@ -39,11 +39,11 @@ AS_REGEX = {"beg": "^{}", "end": "{}$", "sub": "{}", "str": "^{}$"}
 
 
 class Test(Struct, frozen=True, kw_only=True):
-    """A comparison as HAProxy makes it: *method* is its matching method, *pattern* None needs none."""
+    """A comparison as HAProxy makes it: *method* is its matching method; without a *pattern* there is no file."""
 
     fetch: str
     method: str
-    pattern: str | None
+    pattern: str | None = None
 
 
 def lines(listener: ListenerSpec) -> Iterator[str]:
@@ -82,7 +82,7 @@ def test(rule: L7RuleSpec) -> Test:
     if "{key}" in fetch:
         fetch = fetch.replace("{key}", token(rule.key or ""))
     if rule.type == "SSL_CONN_HAS_CERT":
-        return Test(fetch=fetch, method="bool", pattern=None)
+        return Test(fetch=fetch, method="bool")
     if rule.type == "SSL_VERIFY_RESULT":
         return Test(fetch=fetch, method="int", pattern=number(rule.value))
     method = one_of(METHODS, "compare_type", rule.compare_type)
@@ -149,10 +149,10 @@ def map_file(listener: ListenerSpec) -> str:
     return f"{name(listener.id)}.map"
 
 
-def patterns(spec: Spec) -> dict[str, str]:
-    """What stands in the file of each rule."""
+def tests(spec: Spec) -> dict[str, Test]:
+    """The comparison of each rule that has a file, by the file's name."""
     rules = [rule for listener in spec.listeners for policy in listener.l7policies for rule in policy.rules]
-    return {rule_file(rule): pattern for rule in rules if (pattern := test(rule).pattern) is not None}
+    return {rule_file(rule): made for rule in rules if (made := test(rule)).pattern is not None}
 
 
 def verdicts(spec: Spec) -> dict[str, dict[str, str]]:
@@ -167,6 +167,6 @@ def verdicts(spec: Spec) -> dict[str, dict[str, str]]:
 def files(spec: Spec) -> dict[str, str]:
     """What the configuration finds in `FOLDER`, by the names of the files."""
     # The blank keeps a pattern that begins with # from being a comment.
-    rules = {file: f" {pattern}\n" for file, pattern in patterns(spec).items()}
+    rules = {file: f" {made.pattern}\n" for file, made in tests(spec).items()}
     maps = {file: "".join(f"{id} {text}\n" for id, text in table.items()) for file, table in verdicts(spec).items()}
     return rules | maps

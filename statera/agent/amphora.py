@@ -21,6 +21,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from statera.agent import namespace, process
 from statera.agent.apply import How, Plan, awake
 from statera.agent.files import Home, read, write
+from statera.agent.flows import Flows
 from statera.agent.probe import Probe
 from statera.agent.proxy import Proxy
 from statera.agent.teardown import demolish
@@ -56,7 +57,8 @@ class Amphora:
         self._gate = gate
         self._wake = asyncio.Event()
         self._proxy = Proxy(home, machine, command, died=self._on_death)
-        self._probe = Probe(home, self._proxy, emit)
+        self._flows = Flows(home, self._enter)
+        self._probe = Probe(home, self._proxy, self._flows, emit)
         self._vrrp = Vrrp(home, died=self._wake.set)
         self._wanted: Spec | None = None
         self._stored: Spec | None = None
@@ -73,6 +75,7 @@ class Amphora:
         stored = read(self.home.spec)
         self._wanted = self._stored = _spec.decode(stored) if stored else None
         self._probe.restore()
+        self._flows.restore()
 
     def start(self) -> None:
         """Adopt what runs, repair what does not, and follow what is wanted, in a task of its own."""
@@ -93,6 +96,8 @@ class Amphora:
         self._proxy.close()
         self._vrrp.close()
         self._probe.save()
+        self._flows.save()
+        self._flows.close()
 
     async def remove(self) -> None:
         """Remove everything of it from the node and say `Gone`."""
@@ -161,7 +166,7 @@ class Amphora:
             spec = self._newest()
             plan = self._proxy.plan(spec)
         await self._store(spec)
-        touched = [await self._plug(spec), await self._shield(spec)]
+        touched = [await self._plug(spec), await self._shield(spec), await self._flows.follow(spec)]
         if plan.how == "reload" and self._proxy.running:
             await self._probe.count()
         plan = await self._proxy.follow(plan)
@@ -191,6 +196,7 @@ class Amphora:
         if await self._enter(functools.partial(namespace.ensure, spec, own_vips=alone)):
             # Nothing of an earlier namespace holds in a new one.
             self.home.filter.unlink(missing_ok=True)
+            self._flows.forget()
             await self._proxy.end()
         known, self._wiring = self._wiring, wiring
         return known is not None

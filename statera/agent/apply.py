@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from statera.agent import l7
 from statera.render import haproxy
-from statera.render.backends import backend_name, backends
+from statera.render.backends import backend_name, backends, proxied
 from statera.render.haproxy import Machine
 from statera.render.l7 import files
 from statera.wire import ListenerSpec, MemberSpec, PoolSpec, Spec
@@ -54,7 +54,7 @@ def changes(running: Running | None, wanted: Spec, machine: Machine) -> Plan:
     """
     if running is None:
         return afresh("start", wanted, machine)
-    new = awake(wanted)
+    new = proxied(awake(wanted))
     kept = overlay(running.loaded, new)
     if not is_live(running.loaded, kept, machine):
         return afresh("reload", wanted, machine)
@@ -75,7 +75,7 @@ def changes(running: Running | None, wanted: Spec, machine: Machine) -> Plan:
 
 def afresh(how: How, wanted: Spec, machine: Machine) -> Plan:
     """What is always right, if not the least disturbing: load the file. Raise `GiveUp` as `changes` does."""
-    new = awake(wanted)
+    new = proxied(awake(wanted))
     return Plan(how=how, running=Running(applied=new, loaded=new), file=haproxy.render(new, machine), files=files(new))
 
 

@@ -28,6 +28,8 @@ class Home:
         self.l7 = self.folder / l7.FOLDER
         self.keepalived_conf = self.folder / "keepalived.conf"
         self.filter = self.folder / "filter.nft"
+        self.flows = self.folder / "flows.nft"
+        self.flow_counters = self.folder / "flow_counters.json"
         self.run = RUN / amphora_id
         self.chroot = self.run / "empty"
         self.socket = self.run / "haproxy.sock"

@@ -14,7 +14,7 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
@@ -34,13 +34,15 @@ SYSCTLS = {
     "net/ipv4/tcp_max_syn_backlog": "65534",
     "net/ipv4/conf/all/rp_filter": "0",
     "net/ipv4/conf/default/rp_filter": "0",
+    "net/ipv4/conf/all/send_redirects": "0",
+    "net/ipv4/conf/default/send_redirects": "0",
     "net/core/somaxconn": "65534",
     "net/ipv6/conf/all/accept_dad": "0",
     "net/ipv6/conf/default/accept_dad": "0",
     "net/ipv6/conf/all/accept_ra": "0",
     "net/ipv6/conf/default/accept_ra": "0",
 }
-"""What HAProxy wants of its namespace; none of these reaches outside. A kernel without IPv6 lacks some."""
+"""What the data plane wants of its namespace; none of these reaches outside. A kernel without IPv6 lacks some."""
 
 
 def name_of(amphora_id: str) -> str:
@@ -81,6 +83,14 @@ def ensure(spec: Spec, *, own_vips: bool) -> bool:
         return fresh
     except NetlinkError as error:
         raise TryAgain("NETWORK", f"amphora {spec.amphora_id}: {error}") from error
+
+
+def forward(amphora_id: str, value: Literal["0", "1"]) -> None:
+    """Let packets pass through the namespace (1) or not (0)."""
+    with inside(amphora_id):
+        for name in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
+            with contextlib.suppress(FileNotFoundError):
+                (Path("/proc/sys") / name).write_text(value)
 
 
 def drop_vips(spec: Spec) -> None:

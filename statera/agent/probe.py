@@ -10,6 +10,7 @@ import msgspec
 
 from statera.agent import namespace, runtime
 from statera.agent.files import Home, read, write
+from statera.agent.flows import Flows
 from statera.agent.proxy import Proxy
 from statera.agent.tally import Tally, totals
 from statera.model.fleet import Role
@@ -32,11 +33,12 @@ MEMBER_SEVERITY = ("no check", "UP", "MAINT", "DRAIN", "NOLB", "DOWN")
 
 
 class Probe:
-    """Watches one amphora's HAProxy."""
+    """Watches one amphora's HAProxy, and the flows beside it."""
 
-    def __init__(self, home: Home, proxy: Proxy, emit: Callable[[Up], None]) -> None:
+    def __init__(self, home: Home, proxy: Proxy, flows: Flows, emit: Callable[[Up], None]) -> None:
         self._home = home
         self._proxy = proxy
+        self._flows = flows
         self._emit = emit
         self._said: Report | None = None
         self._tally = Tally()
@@ -105,7 +107,7 @@ class Probe:
         spec = self._proxy.running.applied
         report = words(spec, await self.count(), vrrp=self._vrrp_word(spec))
         report.counters.update(self._tally.totals(report.listeners))
-        return report
+        return joined(report, await self._flows.observe())
 
     def _vrrp_word(self, spec: Spec) -> str | None:
         if spec.role is Role.STANDALONE or self._proxy.pid is None:
@@ -148,6 +150,12 @@ def news(last: Report | None, now: Report) -> Report | None:
 
 
 TABLES = ("listeners", "pools", "members", "counters")
+
+
+def joined(one: Report, other: Report) -> Report:
+    """The first with what the other says besides."""
+    together = {name: {**old, **new} for name, (old, new) in zip(TABLES, _tables(one, other), strict=True)}
+    return msgspec.structs.replace(one, **together)
 
 
 def _tables(last: Report, now: Report) -> Iterator[tuple[dict[str, object], dict[str, object]]]:

@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which pools a listener may send to: each such couple is one backend."""
+"""Who serves a listener, and which pools it may send to: each such couple is one backend."""
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from statera.wire import ListenerSpec, PoolSpec, Spec
+
+DATAGRAMS = ("UDP", "SCTP")
+"""The kernel serves these itself."""
+
+
+def proxied(spec: Spec) -> Spec:
+    """What of it HAProxy serves."""
+    return replace(spec, listeners=tuple(one for one in spec.listeners if one.protocol not in DATAGRAMS))
 
 
 def backends(spec: Spec) -> Iterator[tuple[ListenerSpec, PoolSpec]]:

@@ -10,6 +10,7 @@ import hashlib
 import re
 import zlib
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -17,6 +18,8 @@ from statera.render import l7
 from statera.render.backends import backend_name, backends
 from statera.render.text import address, endpoint, literal, name, one_of, quote, refused, token
 from statera.wire import ListenerSpec, MemberSpec, MonitorSpec, PersistenceSpec, PoolSpec, Spec
+
+Numbered = TypeVar("Numbered", MemberSpec, ListenerSpec)
 
 PEERS_PORT = 1025
 STICK_SIZE = "10k"
@@ -226,14 +229,14 @@ def codes(text: str) -> str:
     return text
 
 
-def numbered(members: Iterable[MemberSpec]) -> list[tuple[int, MemberSpec]]:
-    """Each member with a number made of its id: consistent hashes go by it, on every amphora and after any change."""
-    taken: dict[int, MemberSpec] = {}
-    for member in members:
-        number = zlib.crc32(member.id.encode()) % (2**31 - 1) + 1
+def numbered(things: Iterable[Numbered]) -> list[tuple[int, Numbered]]:
+    """Each with a number made of its id: consistent hashes go by it, on every amphora and after any change."""
+    taken: dict[int, Numbered] = {}
+    for thing in things:
+        number = zlib.crc32(thing.id.encode()) % (2**31 - 1) + 1
         while number in taken:
             number += 1
-        taken[number] = member
+        taken[number] = thing
     return list(taken.items())
 
 

@@ -5,6 +5,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from statera.errors import GiveUp
+from statera.render.backends import DATAGRAMS
 from statera.render.haproxy import PEERS_PORT
 from statera.wire import ListenerSpec, Spec
 
@@ -43,7 +44,7 @@ def peer_rules(spec: Spec) -> Iterator[str]:
 
 def listener_rules(listener: ListenerSpec, spec: Spec) -> Iterator[str]:
     """For each VIP: a new connection from anywhere else than the listed networks is dropped."""
-    if not listener.allowed_cidrs:
+    if not listener.allowed_cidrs or listener.protocol in DATAGRAMS:
         return
     for ip in (ipaddress.ip_address(vip.ip) for vip in spec.vips):
         family, _ = FAMILIES[ip.version]

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Members for the amphora tests: HTTP on port 80 says who was asked and how, TCP on port 90 echoes."""
+"""Members for the amphora tests: HTTP on port 80 says who was asked and how, TCP and UDP on port 90 echo."""
 
 import asyncio
 import json
+import socket
+import struct
 import sys
 
 
@@ -35,7 +37,34 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.close()
 
 
+PACKET_INFO = {
+    socket.AF_INET: (socket.IPPROTO_IP, 8, 8, "=I4x4s"),  # IP_PKTINFO, which Python 3.11 does not name
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, socket.IPV6_PKTINFO, "=16sI"),
+}
+
+
+def echo_datagrams(family: socket.AddressFamily) -> None:
+    """Answer from the very address that was asked, of which one socket has many."""
+    level, option, kind, form = PACKET_INFO[family]
+    server = socket.socket(family, socket.SOCK_DGRAM)
+    server.setsockopt(level, option, 1)
+    if family == socket.AF_INET6:
+        server.setsockopt(level, socket.IPV6_V6ONLY, 1)
+    server.bind(("", 90))
+
+    def answer() -> None:
+        data, [(_, _, info)], _, client = server.recvmsg(2048, 256)
+        packed = next(one for one in struct.unpack(form, info[:struct.calcsize(form)]) if isinstance(one, bytes))
+        who = socket.inet_ntop(family, packed)
+        reply = struct.pack("=I4s4x", 0, packed) if family == socket.AF_INET else info
+        server.sendmsg([f"{who} ".encode() + data], [(level, kind, reply)], 0, client)
+
+    asyncio.get_running_loop().add_reader(server, answer)
+
+
 async def main() -> None:
+    for family in PACKET_INFO:
+        echo_datagrams(family)
     await asyncio.start_server(http, None, 80, backlog=4096)
     await asyncio.start_server(echo, None, 90, backlog=4096)
     print("ready", flush=True)

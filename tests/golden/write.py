@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from statera.render import haproxy, keepalived, l7, nftables
+from statera.render import flows, haproxy, keepalived, l7, nftables
+from statera.render.backends import proxied
 from statera.render.haproxy import Machine
 from statera.wire import Spec
 
@@ -22,9 +23,10 @@ def rendered(case: str) -> Iterator[tuple[Path, str]]:
     """Each file of the case with what it should hold; the empty text where there should be none."""
     spec = msgspec.json.decode((HERE / case / "spec.json").read_bytes(), type=Spec)
     vrrp = keepalived.vrrp_of(spec)
-    yield HERE / case / "haproxy.cfg", haproxy.render(spec, MACHINE)
+    yield HERE / case / "haproxy.cfg", haproxy.render(proxied(spec), MACHINE)
     yield HERE / case / "keepalived.conf", keepalived.render(spec, vrrp, fault_file="/run/fault") if vrrp else ""
     yield HERE / case / "filter.nft", nftables.render(spec)
+    yield HERE / case / "flows.nft", flows.render(spec)
     yield from ((HERE / case / l7.FOLDER / name, text) for name, text in l7.files(spec).items())
 
 

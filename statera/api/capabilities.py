@@ -27,6 +27,9 @@ def outside(field: str, *served: str) -> Callable[[Values], object]:
 REFUSED = (
     Unsupported("l7policy", outside("protocol", "HTTP", "TERMINATED_HTTPS"),
                 "{} protocol listeners do not support L7 policies"),
+    Unsupported("member", lambda member: member.get("mixed_protocol"),
+                "This provider doesn't support mixing IPv4 and IPv6 addresses for its VIP and members in {} load "
+                "balancers."),
 )
 """What the amphora provider refuses by contract, but for objects that come with a whole tree."""
 

@@ -17,9 +17,10 @@ from sqlalchemy import (
     update,
 )
 
+from statera.model.status import Operating
 from statera.store.clock import now_ms
 from statera.store.seen import is_heard
-from statera.store.tables import TREE, amphorae, load_balancers, nodes, tags
+from statera.store.tables import TREE, amphorae, health_monitors, load_balancers, members, nodes, tags
 from statera.store.wake import announce
 
 
@@ -83,10 +84,19 @@ DROPS = {
 }
 
 
+WATCHED = select(health_monitors.c.pool_id).where(~health_monitors.c.deleting)
+UNWATCHED = update(members).values(reported_status=str(Operating.NO_MONITOR)).where(
+    members.c.pool_id.in_(select(health_monitors.c.pool_id).where(_going(health_monitors))),
+    members.c.pool_id.not_in(WATCHED))
+"""What nobody looks at any more is neither up nor down."""
+
+
 def drop_deleted(connection: Connection, load_balancer_id: str, done: int) -> None:
     """Remove the rows whose deletion was wished at version *done* or before; their children go with them."""
     these = {"owner": load_balancer_id, "done": done}
     for name, count in connection.execute(GOING, these).all():
+        if name == health_monitors.name and count:
+            connection.execute(UNWATCHED, these)
         for drop in DROPS[name] if count else ():
             connection.execute(drop, these)
 

@@ -185,3 +185,41 @@ def test_without_a_worker_everything_stays_pending(tmp_path):
         assert (status, made["loadbalancer"]["provider"]) == (201, "noop_driver")
         _, shown = cloud.call("GET", f"/lbaas/loadbalancers/{made['loadbalancer']['id']}?wait=ACTIVE&timeout=0.5")
         assert shown["loadbalancer"]["provisioning_status"] == "PENDING_CREATE"
+
+
+PRETENDING = {"controller_worker": {"compute_driver": "noop", "network_driver": "noop"}}
+
+
+def test_amphorae_that_pretend_serve_every_protocol(worlds):
+    world = worlds(**PRETENDING)
+    lb = world.lb(provider="amphora")
+    for port, protocol in enumerate(("TCP", "HTTP", "HTTPS", "UDP", "SCTP", "PROMETHEUS"), 1):
+        world.listener(lb, protocol=protocol, protocol_port=port)
+    world.listener(lb, protocol="TERMINATED_HTTPS", protocol_port=443, default_tls_container_ref="any")
+    for protocol in ("TCP", "HTTP", "HTTPS", "PROXY", "PROXYV2", "UDP", "SCTP"):
+        for algorithm in ("ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP", "SOURCE_IP_PORT"):
+            world.pool(lb, protocol=protocol, lb_algorithm=algorithm)
+
+
+def test_the_amphora_provider_refuses_what_it_refuses_by_contract(worlds):
+    world = worlds(**PRETENDING)
+    lb = world.lb(provider="amphora")
+    listener = world.listener(lb, protocol="UDP")
+    pool = world.settled(world.post("/pools", pool={
+        "listener_id": listener["id"], "protocol": "UDP", "lb_algorithm": "ROUND_ROBIN"})["pool"])
+    policy = {"listener_id": listener["id"], "action": "REJECT"}
+    assert world.refused(501, "POST", "/l7policies", {"l7policy": policy}) == (
+        "Provider 'amphora' does not support a requested option: UDP protocol listeners do not support L7 policies")
+    other = {"address": "2001:db8::1", "protocol_port": 53}
+    fault = ("Provider 'amphora' does not support a requested option: This provider doesn't support mixing IPv4 and "
+             "IPv6 addresses for its VIP and members in UDP load balancers.")
+    assert world.refused(501, "POST", f"/pools/{pool['id']}/members", {"member": other}) == fault
+    assert world.refused(501, "PUT", f"/pools/{pool['id']}/members", {"members": [other]}) == fault
+    world.member(pool)
+
+
+def test_the_noop_provider_takes_any_flavor(worlds):
+    world = worlds(**PRETENDING)
+    profile = {"name": "f", "flavor_data": '{"image": "ubuntu"}'}
+    world.post("/flavorprofiles", flavorprofile={**profile, "provider_name": "noop_driver"})
+    world.refused(501, "POST", "/flavorprofiles", {"flavorprofile": {**profile, "provider_name": "amphora"}})

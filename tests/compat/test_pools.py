@@ -220,3 +220,25 @@ def test_udp_pools_have_monitors_of_their_own(world):
     assert world.refused(400, "POST", "/healthmonitors", {"healthmonitor": body}) == (
         "Validation failure: The request delay value 2 should be larger than 3 for UDP-CONNECT health monitor type.")
     assert world.monitor(pool, type="UDP-CONNECT", delay=3)["http_method"] is None
+
+
+def test_members_are_not_watched_once_the_monitor_is_gone(world):
+    lb = world.lb()
+    pool = world.pool(lb)
+    monitor = world.monitor(pool)
+    member = world.member(pool)
+    path = f"/pools/{pool['id']}/members/{member['id']}"
+    assert world.get(path)["member"]["operating_status"] == "OFFLINE"
+    world.delete(f"/healthmonitors/{monitor['id']}")
+    world.settle()
+    assert world.get(path)["member"]["operating_status"] == "NO_MONITOR"
+
+
+def test_members_stay_watched_when_another_monitor_takes_over(world):
+    lb = world.lb()
+    pool = world.pool(lb)
+    monitor = world.monitor(pool)
+    member = world.member(pool)
+    world.delete(f"/healthmonitors/{monitor['id']}")
+    world.monitor(pool)
+    assert world.get(f"/pools/{pool['id']}/members/{member['id']}")["member"]["operating_status"] == "OFFLINE"

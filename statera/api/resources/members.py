@@ -2,6 +2,7 @@
 """Members of a pool, one by one and in batches."""
 
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 import falcon
@@ -88,6 +89,7 @@ def create(act: Act, values: dict[str, Any]) -> str:
         require_distinct(values, other)
     infra = reaches_further(act, [values])
     act.version(infra=infra)
+    require_one_family(act, values["pool_id"], [values])
     pools.touch(act, values["pool_id"])
     return add(act, KIND, values, pool_id=values["pool_id"], vnic_type=vnic_type,
                reported_status=first_status(act, values["pool_id"]))
@@ -101,6 +103,18 @@ def judged(act: Act, values: Values) -> str:
     if not act.flavor().get("allow_member_sriov"):
         raise BadRequest("The load balancer flavor does not allow SR-IOV member ports.")
     return "direct"
+
+
+def require_one_family(act: Act, pool_id: str, members: Sequence[Values]) -> None:
+    """Packets go to members of the VIPs' own IP versions only. Raise `ProviderUnsupported`."""
+    pool = act.reload(tables.pools, pool_id, title="Pool")
+    lb = act.load_balancer
+    vips = [lb["vip_address"], *(vip["ip_address"] for vip in lb["additional_vips"])]
+    versions = {ip_address(vip).version for vip in vips}
+    if pool["protocol"] in rules.PACKETS and wishes.users_of_pool(act.connection, pool_id):
+        for member in members:
+            mixed = ip_address(member["address"]).version not in versions
+            act.require_served("member", {**member, "mixed_protocol": pool["protocol"] if mixed else None})
 
 
 def identity_of(member: Values) -> tuple[str, int]:
@@ -210,6 +224,7 @@ def replace(act: Act, pool_id: str, wanted: list[dict[str, Any]], *, additive: b
     require_all_distinct(new)
     act.quota("member", more=len(new) - len(gone))
     vnic_types = [judged(act, each) for each in new]
+    require_one_family(act, pool_id, new)
     if not new and not same and not gone:
         return
     outside = any(row["subnet_id"] not in (None, act.load_balancer["vip_subnet_id"]) for row in gone)

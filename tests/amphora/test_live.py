@@ -91,6 +91,22 @@ def test_a_connection_outlives_reloads(lab, node, serving):
         assert say(connection).endswith("hello\n")
 
 
+def test_an_idle_client_is_answered_after_a_reload_and_old_workers_end(lab, node, serving, wait_until):
+    serving = with_listener(serving, timeout_client_data=2_000)
+    node.put(serving)
+    request = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+    with socket.create_connection((lab.vip, 80)) as asks, socket.create_connection((lab.vip, 80)) as rests:
+        for client in (asks, rests):
+            client.sendall(request)
+            assert client.recv(4096).startswith(b"HTTP/1.1 200")
+        old = node.pids(serving)[-1]
+        assert node.put(with_listener(serving, timeout_client_data=2_001)).how == "reload"
+        asks.sendall(request)
+        assert b"connection: close" in asks.recv(4096)
+        wait_until(lambda: old not in node.pids(serving))
+        assert rests.recv(1) == b""
+
+
 def test_a_disabled_listener_refuses_and_comes_back(lab, node, serving):
     pids = node.pids(serving)
     disabled = replace(serving, version=2, listeners=(), pools=())

@@ -38,7 +38,7 @@ FIELDS = (
 POLICY = Parent("L7Policy", tables.l7policies, "l7policy_id")
 KIND = Kind(
     name="rule", plural="rules", title="L7 Rule", argument="rule_", put_argument="l7rule_", policy="l7rule",
-    table=tables.l7rules, fields=FIELDS, aliases={"enabled": "admin_state_up"},
+    table=tables.l7rules, fields=FIELDS, aliases={"l7policy_id": "l7policy_id", "enabled": "admin_state_up"},
 )
 
 

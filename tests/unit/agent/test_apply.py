@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The least disturbing way from one spec to the next, and that it leads to where a reload would."""
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -10,11 +11,14 @@ from msgspec.structs import replace
 
 from statera.agent.apply import Running, changes, limit_of
 from statera.model.fleet import Role
+from statera.render import l7
 from statera.render.backends import backend_name, backends
 from statera.render.haproxy import Machine
 from statera.wire import (
     Address,
     Interface,
+    L7PolicySpec,
+    L7RuleSpec,
     ListenerSpec,
     MemberSpec,
     MonitorSpec,
@@ -120,6 +124,9 @@ class Model:
         self.servers = {
             (backend_name(pool.id, listener), member.id): self.server(pool, member)
             for listener, pool in backends(spec) for member in pool.members}
+        self.defaults = {listener.id: f"{listener.default_pool_id}:{listener.id}" for listener in spec.listeners}
+        self.patterns = {file: {made.pattern} for file, made in l7.tests(spec).items()}
+        self.verdicts = l7.verdicts(spec)
 
     @staticmethod
     def server(pool, member):
@@ -128,7 +135,7 @@ class Model:
                 "check": at if pool.monitor else None, "backup": member.backup}
 
     def obey(self, command):
-        match command.split():
+        match [re.sub(r"\\(.)", r"\1", word) for word in re.split(r"(?<!\\)\s", command)]:
             case ["enable", "frontend", name]:
                 self.open.add(name)
             case ["disable", "frontend", name]:
@@ -152,6 +159,18 @@ class Model:
                 assert self.servers[self.key(name)]["check"]
             case ["enable", "dynamic-cookie", "backend", _]:
                 pass
+            case ["add", "acl", file, pattern]:
+                self.patterns[file.removeprefix("l7/")].add(pattern)
+            case ["del", "acl", file, pattern]:
+                self.patterns[file.removeprefix("l7/")].remove(pattern)
+            case ["add", "map", file, policy, verdict]:
+                assert policy not in self.verdicts[file.removeprefix("l7/")]
+                self.verdicts[file.removeprefix("l7/")][policy] = verdict
+            case ["set", "map", file, policy, verdict]:
+                assert policy in self.verdicts[file.removeprefix("l7/")]
+                self.verdicts[file.removeprefix("l7/")][policy] = verdict
+            case ["del", "map", file, policy]:
+                del self.verdicts[file.removeprefix("l7/")][policy]
             case _:
                 raise AssertionError(command)
 
@@ -168,10 +187,15 @@ class Model:
                 "backup": "backup" in options}
 
     def serves(self):
-        """What clients can notice: listeners that sleep and servers that are off in no file's sight do not count."""
-        return (self.open, {name: self.limits[name] for name in self.open},
-                {key: server for key, server in self.servers.items() if server["on"]
-                 and key[0].split(":")[1] in self.open})
+        """What clients can notice: listeners and policies that sleep, and servers out of reach or off do not count."""
+        policies = {name: table for name in self.open if (table := self.verdicts.get(f"{name}.map"))}
+        verdicts = [verdict for table in policies.values() for verdict in table.values()]
+        within_reach = {*(verdict.removeprefix("pool ") for verdict in verdicts),
+                        *(self.defaults[name] for name in self.open)}
+        return (self.open, {name: self.limits[name] for name in self.open}, policies,
+                {file: patterns for file, patterns in self.patterns.items()
+                 if any(file.removeprefix("rule-") in table for table in policies.values())},
+                {key: server for key, server in self.servers.items() if server["on"] and key[0] in within_reach})
 
 
 MEMBERS = st.builds(
@@ -182,12 +206,38 @@ POOLS = st.builds(
     PoolSpec, id=st.sampled_from(["p", "q"]), protocol=st.just("HTTP"), lb_algorithm=st.just("ROUND_ROBIN"),
     members=st.lists(MEMBERS, unique_by=lambda member: member.id, max_size=3).map(tuple),
     monitor=st.none() | st.just(MONITORED.monitor))
+POLICIES = st.builds(
+    lambda value, **fields: L7PolicySpec(
+        rules=(L7RuleSpec(id=f"rule-{fields['id']}", type="PATH", compare_type="EQUAL_TO", value=value),), **fields),
+    value=st.sampled_from(["/a", "/b ;c"]), id=st.sampled_from(["u", "v"]), action=st.just("REJECT"))
+SENDERS = st.builds(
+    lambda policy, pool_id: replace(policy, action="REDIRECT_TO_POOL", redirect_pool_id=pool_id),
+    POLICIES, st.sampled_from(["p", "q"]))
 LISTENERS = st.builds(
     ListenerSpec, id=st.sampled_from("xy"), protocol=st.just("HTTP"), protocol_port=st.just(80),
-    default_pool_id=st.sampled_from([None, "p", "q"]), connection_limit=st.sampled_from([-1, 5, 6]))
+    default_pool_id=st.sampled_from([None, "p", "q"]), connection_limit=st.sampled_from([-1, 5, 6]),
+    l7policies=st.lists(POLICIES | SENDERS, unique_by=lambda policy: policy.id, max_size=2).map(tuple))
+
+
+def whole(listeners, pools, enabled):
+    """As a health manager would send it: each object once, nothing that leads nowhere."""
+    known = {pool.id for pool in pools}
+    taken = set()
+    fit = []
+    for listener in listeners:
+        policies = [policy for policy in listener.l7policies if policy.id not in taken]
+        policies = [policy for policy in policies if policy.redirect_pool_id in {None, *known}]
+        taken |= {policy.id for policy in policies}
+        aims = dict.fromkeys(policy.redirect_pool_id for policy in policies if policy.redirect_pool_id)
+        default = listener.default_pool_id if listener.default_pool_id in known else None
+        fit.append(replace(
+            listener, default_pool_id=default, l7policies=tuple(policies), redirect_pool_ids=tuple(aims)))
+    used = {id_ for listener in fit for id_ in (listener.default_pool_id, *listener.redirect_pool_ids)}
+    return replace(SPEC, listeners=tuple(fit), pools=tuple(pool for pool in pools if pool.id in used), enabled=enabled)
+
+
 SPECS = st.builds(
-    lambda listeners, pools, enabled: replace(SPEC, listeners=listeners, pools=pools, enabled=enabled),
-    st.lists(LISTENERS, unique_by=lambda listener: listener.id, max_size=2).map(tuple),
+    whole, st.lists(LISTENERS, unique_by=lambda listener: listener.id, max_size=2).map(tuple),
     st.lists(POOLS, unique_by=lambda pool: pool.id, max_size=2).map(tuple), st.booleans())
 
 

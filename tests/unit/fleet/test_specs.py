@@ -6,8 +6,18 @@ from msgspec import structs
 
 from statera.fleet.specs import build
 from statera.model.fleet import Amphora, Port, Role
-from statera.model.tree import AdditionalVip, HealthMonitor, Listener, LoadBalancer, Member, Pool, SessionPersistence
-from statera.wire import Address, Interface, MonitorSpec, PersistenceSpec, VrrpSpec
+from statera.model.tree import (
+    AdditionalVip,
+    HealthMonitor,
+    L7Policy,
+    L7Rule,
+    Listener,
+    LoadBalancer,
+    Member,
+    Pool,
+    SessionPersistence,
+)
+from statera.wire import Address, Interface, L7PolicySpec, L7RuleSpec, MonitorSpec, PersistenceSpec, VrrpSpec
 
 NEW = {"created_version": 1, "wanted_version": 1}
 VIP_PORT = Port(port_id="p1", network_id="n-vip", subnet_id="s-vip", ip_address="10.0.0.11", cidr="10.0.0.0/24",
@@ -65,6 +75,43 @@ def test_what_is_left_out(lb, listeners, pools):
     assert [listener.id for listener in spec.listeners] == listeners
     assert [pool.id for pool in spec.pools] == pools
     assert all(listener.default_pool_id in [*pools, None] for listener in spec.listeners)
+
+
+RULE = L7Rule(id="r", l7policy_id="y", type="PATH", compare_type="EQUAL_TO", value="/", **NEW)
+POLICY = L7Policy(id="y", listener_id="l", action="REJECT", position=1, rules=(RULE,), **NEW)
+SENDER = structs.replace(POLICY, id="s", position=2, action="REDIRECT_TO_POOL", redirect_pool_id="p2")
+SECOND = structs.replace(POOL, id="p2")
+
+
+def with_policies(*policies, pool=SECOND, **changes):
+    return structs.replace(with_listener(l7policies=policies, **changes), pools=(POOL, pool))
+
+
+@pytest.mark.parametrize(("lb", "policies", "pools"), [
+    pytest.param(with_policies(POLICY, SENDER), ["y", "s"], ["p", "p2"], id="all on, in their order"),
+    pytest.param(with_policies(POLICY, structs.replace(SENDER, **off)), ["y"], ["p"], id="policy off"),
+    pytest.param(with_policies(POLICY, structs.replace(SENDER, **going)), ["y"], ["p"], id="policy being deleted"),
+    pytest.param(with_policies(POLICY, SENDER, pool=structs.replace(SECOND, **off)), ["y"], ["p"], id="its pool off"),
+    pytest.param(with_policies(POLICY, SENDER, default_pool_id="p2"), ["y", "s"], ["p2"], id="its pool the default too"),
+    pytest.param(with_policies(structs.replace(POLICY, rules=())), [], ["p"], id="no rules"),
+    pytest.param(with_policies(structs.replace(POLICY, rules=(structs.replace(RULE, **off),))), [], ["p"],
+                 id="no rule that is on"),
+    pytest.param(with_policies(POLICY, SENDER, **off), [], [], id="listener off"),
+    pytest.param(with_policies(POLICY, SENDER, protocol="TCP"), [], ["p"], id="listener that reads no HTTP"),
+])
+def test_which_policies_are_asked(lb, policies, pools):
+    spec = build(lb, ALONE, [])
+    assert [policy.id for listener in spec.listeners for policy in listener.l7policies] == policies
+    assert [pool.id for pool in spec.pools] == pools
+    assert all(listener.redirect_pool_ids == (("p2",) if "s" in policies else ()) for listener in spec.listeners)
+
+
+def test_a_policy_takes_its_rules_along_that_are_on():
+    more = (structs.replace(RULE, id="r2", invert=True, key="k"), structs.replace(RULE, id="r3", **going))
+    spec = build(with_policies(structs.replace(POLICY, rules=(RULE, *more), redirect_http_code=None)), ALONE, [])
+    assert spec.listeners[0].l7policies == (L7PolicySpec(id="y", action="REJECT", rules=(
+        L7RuleSpec(id="r", type="PATH", compare_type="EQUAL_TO", value="/"),
+        L7RuleSpec(id="r2", type="PATH", compare_type="EQUAL_TO", value="/", key="k", invert=True))),)
 
 
 @pytest.mark.parametrize(("changes", "members"), [

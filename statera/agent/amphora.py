@@ -20,6 +20,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from statera.agent import namespace, process
 from statera.agent.apply import How, Plan, awake
+from statera.agent.checks import Checks
 from statera.agent.files import Home, read, write
 from statera.agent.flows import Flows
 from statera.agent.probe import Probe
@@ -58,7 +59,8 @@ class Amphora:
         self._wake = asyncio.Event()
         self._proxy = Proxy(home, machine, command, died=self._on_death)
         self._flows = Flows(home, self._enter)
-        self._probe = Probe(home, self._proxy, self._flows, emit)
+        self._checks = Checks(home, self._enter, changed=self._heed)
+        self._probe = Probe(home, self._proxy, self._flows, self._checks, emit)
         self._vrrp = Vrrp(home, died=self._wake.set)
         self._wanted: Spec | None = None
         self._stored: Spec | None = None
@@ -93,6 +95,7 @@ class Amphora:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._checks.stop()
         self._proxy.close()
         self._vrrp.close()
         self._probe.save()
@@ -166,10 +169,13 @@ class Amphora:
             spec = self._newest()
             plan = self._proxy.plan(spec)
         await self._store(spec)
-        touched = [await self._plug(spec), await self._shield(spec), await self._flows.follow(spec)]
+        touched = [await self._plug(spec), await self._shield(spec)]
+        self._checks.follow(spec)
+        touched.append(await self._flows.follow(spec, self._checks.down))
         if plan.how == "reload" and self._proxy.running:
             await self._probe.count()
         plan = await self._proxy.follow(plan)
+        await self._proxy.heal(self._checks.words())
         await self._vrrp.follow(spec)
         if spec.role is not Role.STANDALONE:
             self._vrrp.fault(is_faulty=self._is_flapping())
@@ -237,6 +243,15 @@ class Amphora:
             self._to_say = False
             self._emit(Applied(
                 amphora_id=self.home.amphora_id, version=self.version, how=how, seconds=round(seconds, 4)))
+
+    async def _heed(self) -> None:
+        """A check changed its mind; what cannot be done now, the next pass does."""
+        try:
+            await self._flows.avoid(self._checks.down)
+            await self._proxy.heal(self._checks.words())
+        except (DriverError, OSError) as error:
+            _log.warning("amphora %s: %s", self.home.amphora_id, error)
+            self._wake.set()
 
     def _on_death(self) -> None:
         _log.warning("amphora %s: HAProxy died", self.home.amphora_id)

@@ -68,9 +68,12 @@ class Flows:
         for number in list(self._tally.workers):
             self._tally.bury(number)
 
-    async def follow(self, spec: Spec) -> bool:
-        """Load what *spec* says; whether that changed anything. Raise `GiveUp` for one that cannot be rendered."""
-        self._spec = awake(spec)
+    async def follow(self, spec: Spec, down: Collection[str]) -> bool:
+        """Load what *spec* says, without members that are *down*; whether that changed anything.
+
+        Raise `GiveUp` for a spec that cannot be rendered.
+        """
+        self._spec, self._down = awake(spec), down
         return await self._load()
 
     async def avoid(self, down: Collection[str]) -> None:

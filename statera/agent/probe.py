@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import msgspec
 
 from statera.agent import namespace, runtime
+from statera.agent.checks import Checks
 from statera.agent.files import Home, read, write
 from statera.agent.flows import Flows
 from statera.agent.proxy import Proxy
@@ -35,10 +36,11 @@ MEMBER_SEVERITY = ("no check", "UP", "MAINT", "DRAIN", "NOLB", "DOWN")
 class Probe:
     """Watches one amphora's HAProxy, and the flows beside it."""
 
-    def __init__(self, home: Home, proxy: Proxy, flows: Flows, emit: Callable[[Up], None]) -> None:
+    def __init__(self, home: Home, proxy: Proxy, flows: Flows, checks: Checks, emit: Callable[[Up], None]) -> None:
         self._home = home
         self._proxy = proxy
         self._flows = flows
+        self._checks = checks
         self._emit = emit
         self._said: Report | None = None
         self._tally = Tally()
@@ -107,6 +109,8 @@ class Probe:
         spec = self._proxy.running.applied
         report = words(spec, await self.count(), vrrp=self._vrrp_word(spec))
         report.counters.update(self._tally.totals(report.listeners))
+        # HAProxy sees no check there.
+        report.members.update({id_: word for id_, word in self._checks.words().items() if id_ in report.members})
         return joined(report, await self._flows.observe())
 
     def _vrrp_word(self, spec: Spec) -> str | None:

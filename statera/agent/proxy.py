@@ -5,7 +5,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -86,6 +86,14 @@ class Proxy:
         self._leaving |= dict.fromkeys(plan.leaving, now + DRAIN_SECONDS)
         await self.sweep()
         return plan
+
+    async def heal(self, words: Mapping[str, str]) -> None:
+        """Let servers be up or down as the agent found these members; repeating is harmless."""
+        if self.running is not None and words:
+            servers = members(self.running.loaded, self.running.loaded)
+            await runtime.lines(self._home.socket, [
+                f"set server {backend}/{member.id} health {words[member.id].lower()}"
+                for backend, _, _, member in servers if member and member.id in words])
 
     async def adopt(self) -> bool:
         """Take over the HAProxy that an earlier agent started, if it lives; what it runs is known or reloaded."""

@@ -34,12 +34,9 @@ REFUSED = (
 """What the amphora provider refuses by contract, but for objects that come with a whole tree."""
 
 UNSERVED = (
-    Unsupported("listener", outside("protocol", "HTTP", "TCP", "HTTPS"), "listeners of protocol {}"),
-    Unsupported("pool", outside("lb_algorithm", "ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP"),
-                "Amphora provider does not support {} algorithm."),
-    Unsupported("pool", outside("protocol", "HTTP", "HTTPS", "TCP", "PROXY", "PROXYV2"), "pools of protocol {}"),
+    Unsupported("listener", outside("protocol", "HTTP", "TCP", "HTTPS", "UDP", "SCTP"), "listeners of protocol {}"),
     Unsupported("pool", lambda pool: "tls_enabled" if pool.get("tls_enabled") else None, "{} on pools"),
-    Unsupported("healthmonitor", outside("type", "HTTP", "TCP"), "health monitors of type {}"),
+    Unsupported("healthmonitor", outside("type", "HTTP", "TCP", "UDP-CONNECT", "PING"), "health monitors of type {}"),
 )
 """What amphorae do not serve; those that only pretend to run do not mind."""
 

@@ -9,11 +9,19 @@ from statera.wire import ListenerSpec, PoolSpec, Spec
 
 DATAGRAMS = ("UDP", "SCTP")
 """The kernel serves these itself."""
+PINGED = "PING"
+"""The agent makes this kind of check and tells HAProxy, which would have to start a program each time."""
 
 
 def proxied(spec: Spec) -> Spec:
-    """What of it HAProxy serves."""
-    return replace(spec, listeners=tuple(one for one in spec.listeners if one.protocol not in DATAGRAMS))
+    """What of it HAProxy serves and checks."""
+    return replace(
+        spec, listeners=tuple(one for one in spec.listeners if one.protocol not in DATAGRAMS),
+        pools=tuple(replace(pool, monitor=None) if is_pinged(pool) else pool for pool in spec.pools))
+
+
+def is_pinged(pool: PoolSpec) -> bool:
+    return pool.monitor is not None and pool.monitor.type == PINGED
 
 
 def backends(spec: Spec) -> Iterator[tuple[ListenerSpec, PoolSpec]]:

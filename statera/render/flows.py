@@ -84,15 +84,18 @@ def render(spec: Spec, down: Collection[str] = ()) -> str:
 
 
 def transition(former: str, text: str) -> str:
-    """The transaction from one text of `render` to the next: what only the *former* declares is deleted."""
+    """The transaction from one text of `render` to the next: what only the *former* declares is deleted.
+
+    It may be repeated: after a crash nobody knows whether what is to be deleted is still there.
+    """
     if not text:
         return CLEAR if former else ""
-    stale = [thing for thing in declared_in(former) if thing not in declared_in(text)]
-    return text + "".join(f"delete {kind} {TABLE} {name}\n" for kind, name in stale)
+    kept = text.splitlines()
+    stale = [line for line in former.splitlines() if line.startswith(DECLARATIONS) and line not in kept]
+    return text + "".join(f"{line}\ndelete {line.split()[1]} {TABLE} {line.split()[4]}\n" for line in stale)
 
 
-def declared_in(text: str) -> list[tuple[str, str]]:
-    return re.findall(rf"^add (chain|counter|set|map) {TABLE} (\S+)", text, re.MULTILINE)
+DECLARATIONS = tuple(f"add {kind} {TABLE} " for kind in ("chain", "counter", "set", "map"))
 
 
 def flow_listeners(spec: Spec) -> list[tuple[int, ListenerSpec]]:
@@ -120,7 +123,7 @@ COUNTERS = ("new", "in", "out")
 
 
 def declarations(way: Way) -> Iterator[str]:
-    """What keeps its content when rules change. Whatever is declared here is found by `declared_in`."""
+    """What keeps its content when rules change; a name says all about a thing, so that two texts never disagree."""
     for counter in COUNTERS:
         yield f"add counter {TABLE} {counter}-{safe(way.listener.id)}"
     if way.listener.connection_limit >= 0:

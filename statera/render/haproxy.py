@@ -45,6 +45,8 @@ ALGORITHMS = {
     "ROUND_ROBIN": "balance roundrobin",
     "LEAST_CONNECTIONS": "balance leastconn",
     "SOURCE_IP": "balance source\nhash-type consistent",
+    "SOURCE_IP_PORT": "tcp-request content set-var(txn.src_port) src_port\n"
+                      "balance hash src,concat(-,txn.src_port)\nhash-type consistent",
 }
 
 HEADERS = {

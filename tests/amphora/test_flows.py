@@ -3,9 +3,9 @@
 
 import contextlib
 import socket
-from collections import Counter
 
 import pytest
+from amphora.datagrams import asked, client, who
 from msgspec.structs import replace
 
 from statera.wire import Address, ListenerSpec, PersistenceSpec, PoolSpec
@@ -38,30 +38,6 @@ def changed(spec, *, listener=None, **pool):
     listeners = (replace(spec.listeners[0], **(listener or {})), *spec.listeners[1:])
     pools = (replace(spec.pools[0], **pool), *spec.pools[1:])
     return replace(spec, version=spec.version + 1, listeners=listeners, pools=pools)
-
-
-@contextlib.contextmanager
-def client(lab, *, ip=None, source="", port=53):
-    ip = ip or lab.vip
-    with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM) as flow:
-        flow.settimeout(1)
-        flow.bind((source, 0))
-        flow.connect((ip, port))
-        yield flow
-
-
-def who(flow):
-    """The last part of the address of the member that answers."""
-    flow.send(b"x")
-    return flow.recv(100).decode().split(" ")[0].replace(":", ".").rsplit(".", 1)[1]
-
-
-def asked(lab, count=12, **options):
-    found = Counter()
-    for _ in range(count):
-        with client(lab, **options) as flow:
-            found[who(flow)] += 1
-    return dict(found)
 
 
 def test_members_take_turns_by_weight_and_a_flow_stays(lab, node, flowing):

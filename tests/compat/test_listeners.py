@@ -111,9 +111,10 @@ def test_terminated_https_gets_its_defaults(world):
     assert shown["tls_ciphers"].startswith("TLS_AES_128_GCM_SHA256:")
 
 
-def test_what_amphorae_do_not_serve_yet_is_refused(world):
-    assert world.refused(501, "POST", "/listeners", listener(world.lb(), protocol="UDP")) == (
-        "Provider 'amphora' does not support a requested option: listeners of protocol UDP")
+def test_udp_sctp_and_tcp_share_a_port(world):
+    lb = world.lb()
+    for protocol in ("UDP", "SCTP", "TCP"):
+        assert world.listener(lb, protocol=protocol, protocol_port=53)["protocol_port"] == 53
 
 
 def test_unknown_load_balancer(world):

@@ -31,8 +31,6 @@ def test_a_new_pool_shows_all_its_fields_in_order(world):
     pytest.param({"session_persistence": {"type": "SOURCE_IP", "persistence_timeout": 5}}, 400,
                  "Validation failure: persistence_timeout and persistence_granularity is only for UDP and SCTP "
                  "protocol pools.", id="timeout on HTTP"),
-    pytest.param({"lb_algorithm": "SOURCE_IP_PORT"}, 501, "Provider 'amphora' does not support a requested option: "
-                 "Amphora provider does not support SOURCE_IP_PORT algorithm.", id="algorithm of other providers"),
     pytest.param({"crl_container_ref": "x"}, 400, "Validation failure: A CA certificate reference is required to "
                  "specify a revocation list.", id="CRL without CA"),
 ])
@@ -176,8 +174,6 @@ def test_a_new_monitor_shows_all_its_fields_in_order(world):
                  "'domain_name' is provided.", id="domain without version"),
     pytest.param({"domain_name": "x.org", "http_version": 1.0}, 400, "http_version 1.0 is not a valid option for "
                  "health monitors HTTP 1.1 domain name health check", id="domain with 1.0"),
-    pytest.param({"type": "PING"}, 501, "Provider 'amphora' does not support a requested option: health monitors of "
-                 "type PING", id="what amphorae do not do yet"),
 ])
 def test_a_bad_monitor_is_refused(world, values, status, fault):
     pool = world.pool(world.lb())

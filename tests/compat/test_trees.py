@@ -63,9 +63,6 @@ def test_all_of_it_at_once(world):
     pytest.param({"pools": [{**POOL, "members": [{"address": "192.0.2.1", "protocol_port": 80}] * 2}]}, 409,
                  "Another member on this pool is already using ip 192.0.2.1 on protocol_port 80",
                  id="one member twice"),
-    pytest.param({"pools": [POOL], "provider": "amphora", "listeners": [{"protocol": "UDP", "protocol_port": 80}]}, 501,
-                 "Provider 'amphora' does not support a requested option: listeners of protocol UDP",
-                 id="what amphorae do not serve yet"),
 ])
 def test_a_bad_tree_leaves_nothing(world, values, status, fault):
     assert world.refused(status, "POST", "/loadbalancers", tree(**values)) == fault

@@ -135,14 +135,14 @@ DEFAULTS = (
     "option splice-request",
     "option splice-response",
     "option http-keep-alive",
-    "timeout connect 5s\ntimeout client 50s\ntimeout server 50s",
-)
-
-
     # At a reload an idle client is told with its next answer to connect anew, instead of finding its connection
     # closed when it asks (HAProxy Configuration Manual 2.6, 4.2). Until its client timeout the old worker waits
     # for that, `hard-stop-after` at the latest.
     "option idle-close-on-response",
+    "timeout connect 5s\ntimeout client 50s\ntimeout server 50s",
+)
+
+
 def frontend_lines(listener: ListenerSpec, spec: Spec, machine: Machine) -> Iterator[str]:
     limit = listener.connection_limit if listener.connection_limit >= 0 else machine.default_connection_limit
     yield f"mode {one_of(LISTENER_MODES, 'listener protocol', listener.protocol)}"

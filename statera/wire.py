@@ -67,6 +67,37 @@ class L7PolicySpec(Struct, frozen=True, kw_only=True):
     enabled: bool = True
 
 
+class PemFile(Struct, frozen=True, kw_only=True):
+    """What HAProxy reads to speak TLS. *name* says whose and what for, and stays when the content changes.
+
+    *digest* is the content's SHA-256; *pem* may be left out where only a change matters.
+    """
+
+    name: str
+    kind: Literal["certificate", "authority", "revocations"]
+    digest: str
+    pem: str = ""
+
+    def __repr__(self) -> str:
+        return f"PemFile({self.name!r}, {self.digest!r})"  # there is a private key in it
+
+
+class TlsSpec(Struct, frozen=True, kw_only=True):
+    """How a listener speaks TLS with clients, or a pool with members; files by their names in the spec.
+
+    The first of a listener's *certificates* is for clients that name no host; a pool shows its only one to
+    members. *client_authentication* is NONE for pools, whose members are verified when there is an *authority*.
+    """
+
+    certificates: tuple[str, ...] = ()
+    authority: str | None = None
+    revocations: str | None = None
+    client_authentication: str = "NONE"
+    tls_versions: tuple[str, ...] = ()
+    tls_ciphers: str | None = None
+    alpn_protocols: tuple[str, ...] = ()
+
+
 class ListenerSpec(Struct, frozen=True, kw_only=True):
     """One enabled listener; *default_pool_id* names an enabled pool of the same spec or nothing.
 
@@ -85,6 +116,10 @@ class ListenerSpec(Struct, frozen=True, kw_only=True):
     timeout_member_data: int = 50_000
     timeout_tcp_inspect: int = 0
     allowed_cidrs: tuple[str, ...] = ()
+    tls: TlsSpec | None = None
+    hsts_max_age: int | None = None
+    hsts_include_subdomains: bool = False
+    hsts_preload: bool = False
     l7policies: tuple[L7PolicySpec, ...] = ()
     redirect_pool_ids: tuple[str, ...] = ()
 
@@ -131,6 +166,7 @@ class PoolSpec(Struct, frozen=True, kw_only=True):
     members: tuple[MemberSpec, ...] = ()
     monitor: MonitorSpec | None = None
     session_persistence: PersistenceSpec | None = None
+    tls: TlsSpec | None = None
 
 
 class VrrpSpec(Struct, frozen=True, kw_only=True):
@@ -153,6 +189,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     vips: tuple[Address, ...]
     listeners: tuple[ListenerSpec, ...] = ()
     pools: tuple[PoolSpec, ...] = ()
+    pem_files: tuple[PemFile, ...] = ()
     vrrp: VrrpSpec | None = None
     enabled: bool = True
     spec_version: int = SPEC_VERSION

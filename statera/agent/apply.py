@@ -12,8 +12,9 @@ from typing import Literal, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from statera.agent import l7
+from statera.agent import l7, tls
 from statera.render import haproxy
+from statera.render import tls as rendered
 from statera.render.backends import backend_name, backends, proxied
 from statera.render.haproxy import Machine
 from statera.render.l7 import files
@@ -33,8 +34,8 @@ class Running(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """*file* is written whatever the way, so that a later reload agrees; *commands* are given in order.
 
-    *files* are those of the policies, by name, written with it. *is_unsure*: ask HAProxy whether it can read
-    them before anything is done.
+    *files* are those of the policies, by name, written with it, *tls_files* certificates and their lists.
+    *is_unsure*: ask HAProxy whether it can read the files before anything is done.
     *leaving* are servers (`backend/server`) to delete when their connections end.
     """
 
@@ -42,6 +43,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     running: Running
     file: str
     files: dict[str, str]
+    tls_files: dict[str, str]
     commands: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
     is_unsure: bool = False
@@ -55,12 +57,14 @@ def changes(running: Running | None, wanted: Spec, machine: Machine) -> Plan:
     if running is None:
         return afresh("start", wanted, machine)
     new = proxied(awake(wanted))
+    tls_files = rendered.files(new)
     kept = overlay(running.loaded, new)
     if not is_live(running.loaded, kept, machine):
         return afresh("reload", wanted, machine)
     servers = [*server_changes(running.loaded, kept)]
     commands = [
         *listener_commands(running, new, kept, machine),
+        *tls.commands(running.loaded, kept, f"{machine.run}/{rendered.FOLDER}"),
         *(command for change in servers for command in change.commands if not is_farewell(command)),
         # Policies send requests elsewhere before the members that they leave are taken away.
         *l7.commands(running.loaded, kept),
@@ -68,20 +72,28 @@ def changes(running: Running | None, wanted: Spec, machine: Machine) -> Plan:
     ]
     leaving = tuple(change.leaving for change in servers if change.leaving)
     return Plan(
-        how="runtime" if commands else "nothing", running=Running(applied=new, loaded=kept),
-        file=haproxy.render(new, machine), files=files(new), commands=tuple(commands), leaving=leaving,
-        is_unsure=l7.is_unsure(running.loaded, kept))
+        how="runtime" if commands else "nothing", running=Running(applied=tls.bare(new), loaded=tls.bare(kept)),
+        file=haproxy.render(new, machine), files=files(new), tls_files=tls_files,
+        commands=tuple(commands), leaving=leaving, is_unsure=l7.is_unsure(running.loaded, kept))
 
 
 def afresh(how: How, wanted: Spec, machine: Machine) -> Plan:
     """What is always right, if not the least disturbing: load the file. Raise `GiveUp` as `changes` does."""
     new = proxied(awake(wanted))
-    return Plan(how=how, running=Running(applied=new, loaded=new), file=haproxy.render(new, machine), files=files(new))
+    running = Running(applied=tls.bare(new), loaded=tls.bare(new))
+    return Plan(how=how, running=running, file=haproxy.render(new, machine), files=files(new),
+                tls_files=rendered.files(new))
+
+
+def instead(plan: Plan) -> Plan:
+    """The same by a reload, where commands would not do."""
+    running = replace(plan.running, loaded=plan.running.applied)
+    return replace(plan, how="reload", running=running, commands=(), leaving=())
 
 
 def awake(spec: Spec) -> Spec:
     """A load balancer that is disabled listens nowhere."""
-    return spec if spec.enabled else replace(spec, listeners=(), pools=())
+    return spec if spec.enabled else replace(spec, listeners=(), pools=(), pem_files=())
 
 
 def overlay(loaded: Spec, new: Spec) -> Spec:
@@ -93,6 +105,7 @@ def overlay(loaded: Spec, new: Spec) -> Spec:
         new,
         listeners=_merged(loaded.listeners, listeners, lambda listener: listener),
         pools=_merged(loaded.pools, pools, at_rest),
+        pem_files=tls.overlay(loaded, new),
     )
 
 
@@ -108,7 +121,7 @@ def at_rest(pool: PoolSpec) -> PoolSpec:
 
 def is_live(old: Spec, new: Spec, machine: Machine) -> bool:
     """Whether commands can turn *old* into *new*."""
-    return skeleton(old, machine) == skeleton(new, machine) and not any(
+    return skeleton(old, machine) == skeleton(new, machine) and tls.is_live(old, new) and not any(
         before.backup != after.backup for _, _, before, after in members(old, new) if before and after)
 
 
@@ -165,13 +178,15 @@ def members(old: Spec, new: Spec) -> Iterator[Couple]:
 
 
 def server_changes(old: Spec, new: Spec) -> Iterator[ServerChange]:
+    listeners = {backend_name(pool.id, listener): listener for listener, pool in backends(new)}
     numbers = {pool.id: {member.id: number for number, member in haproxy.numbered(pool.members)} for pool in new.pools}
     for backend, pool, before, after in members(old, new):
         if after is None and before is not None:
             server = f"{backend}/{before.id}"
             yield ServerChange((f"set server {server} state maint",), leaving=server)
         elif before is None and after is not None:
-            yield ServerChange(tuple(addition(backend, pool, after, numbers[pool.id][after.id])))
+            yield ServerChange(tuple(addition(
+                listeners[backend], pool, after, number=numbers[pool.id][after.id])))
         elif before is not None and after is not None and before != after:
             server = f"{backend}/{after.id}"
             yield ServerChange(tuple(f"{command.format(server=server)}" for command in updates(pool, before, after)))
@@ -181,10 +196,11 @@ def is_farewell(command: str) -> bool:
     return command.endswith(" state maint")
 
 
-def addition(backend: str, pool: PoolSpec, member: MemberSpec, number: int) -> Iterator[str]:
+def addition(listener: ListenerSpec, pool: PoolSpec, member: MemberSpec, *, number: int) -> Iterator[str]:
     """A new server starts disabled, unchecked and without a cookie (HAProxy 2.6)."""
+    backend = backend_name(pool.id, listener)
     server = f"{backend}/{member.id}"
-    yield f"add server {backend}/{haproxy.server(pool, member, number)}"
+    yield f"add server {backend}/{haproxy.server(pool, listener, member=member, number=number)}"
     if pool.monitor:
         yield f"enable health {server}"
     if pool.session_persistence and pool.session_persistence.type == "HTTP_COOKIE":

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from statera.errors import GiveUp
-from statera.render import l7
+from statera.render import l7, tls
 
 RUN = Path("/run/statera")
 
@@ -32,6 +32,7 @@ class Home:
         self.flow_counters = self.folder / "flow_counters.json"
         self.run = RUN / amphora_id
         self.chroot = self.run / "empty"
+        self.tls = self.run / tls.FOLDER
         self.socket = self.run / "haproxy.sock"
         self.master_socket = self.run / "master.sock"
         self.haproxy_pid = self.run / "haproxy.pid"
@@ -41,7 +42,7 @@ class Home:
 
     def make(self) -> None:
         """Make the folders, for root alone; repeating is harmless. HAProxy's workers are locked into an empty one."""
-        for folder in (self.folder, self.l7, self.run, self.chroot):
+        for folder in (self.folder, self.l7, self.run, self.tls, self.chroot):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from statera.agent import cgroup, namespace, process, runtime
-from statera.agent.apply import Plan, Running, afresh, changes, members
+from statera.agent.apply import Plan, Running, afresh, changes, instead, members
 from statera.agent.files import Home, fill, read, write
 from statera.errors import DriverError, TryAgain
 from statera.render import haproxy
@@ -69,6 +69,7 @@ class Proxy:
         wanted = plan.running.applied
         write(self._home.candidate_cfg, plan.file.encode())
         fill(self._home.l7, plan.files)
+        fill(self._home.tls, plan.tls_files)
         if plan.how == "reload" or plan.is_unsure:
             await process.run([self._command, "-c", "-f", str(self._home.candidate_cfg)])
         self._home.candidate_cfg.replace(self._home.haproxy_cfg)
@@ -80,7 +81,7 @@ class Proxy:
             await self._reload(wanted)
         elif plan.commands and (objections := await runtime.command(self._home.socket, plan.commands)):
             _log.warning("amphora %s reloads, as HAProxy refused: %s", self._home.amphora_id, "; ".join(objections))
-            return await self._fall_back(wanted)
+            return await self._fall_back(plan)
         self._remember(plan.running)
         now = time.monotonic()
         self._leaving |= dict.fromkeys(plan.leaving, now + DRAIN_SECONDS)
@@ -137,9 +138,9 @@ class Proxy:
         if self._watch:
             self._watch.close()
 
-    async def _fall_back(self, wanted: Spec) -> Plan:
+    async def _fall_back(self, plan: Plan) -> Plan:
         await asyncio.sleep(self.breath_seconds())
-        return await self.follow(afresh("reload", wanted, self._machine))
+        return await self.follow(instead(plan))
 
     def _forget(self) -> None:
         """What runs is uncertain until the file is taken up, also for an agent that follows this one."""

@@ -3,7 +3,8 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from statera.errors import TryAgain
@@ -18,6 +19,13 @@ OBEYED = re.compile("|".join((
     r"(IP|port) changed from .*",
     r"no need to change .*",
     r"health check .* updated.*",
+    r"Transaction (created|updated) for certificate .*",
+    r"Committing .*",
+    r"Success!",
+    r"New empty certificate store .*",
+    r"Inserting certificate .*",
+    r"Entry .* deleted in crtlist .*",
+    r"Certificate .* deleted!",
 )))
 """What HAProxy 2.6 says to a command that it obeyed; to most it says nothing."""
 
@@ -45,8 +53,16 @@ async def command(socket: Path, commands: Sequence[str]) -> list[str]:
 
 async def lines(socket: Path, commands: Sequence[str]) -> list[str]:
     """Give the commands in order; return all that HAProxy said, without empty lines."""
-    answers = [await ask(socket, "; ".join(commands[start:start + BATCH])) for start in range(0, len(commands), BATCH)]
+    answers = [await ask(socket, batch) for batch in batches(commands)]
     return [line for answer in answers for line in answer.splitlines() if line]
+
+
+def batches(commands: Sequence[str]) -> Iterator[str]:
+    """So many commands as one line takes; one with a payload goes alone."""
+    for has_payload, group in groupby(commands, lambda command: "\n" in command):
+        some = list(group)
+        size = 1 if has_payload else BATCH
+        yield from ("; ".join(some[start:start + size]) for start in range(0, len(some), size))
 
 
 async def info(socket: Path) -> dict[str, str]:

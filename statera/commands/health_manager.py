@@ -6,7 +6,7 @@ import asyncio
 from oslo_config import cfg
 
 from statera.commands import start
-from statera.commands.build import open_store
+from statera.commands.build import open_store, sealer
 from statera.commands.loop import until_stopped
 from statera.config import Settings
 from statera.fleet.service import Service
@@ -29,7 +29,7 @@ def serve(settings: Settings, _conf: cfg.ConfigOpts) -> None:
 
 
 async def _serve(settings: Settings, store: Store) -> None:
-    service = Service(settings, store, wake=Waker(store), networks=local_networks)
+    service = Service(settings, store, wake=Waker(store), networks=local_networks, sealer=sealer(settings))
     await service.start()
     try:
         await until_stopped(service.wait())

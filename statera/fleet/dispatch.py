@@ -15,14 +15,18 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from statera.config import HealthManager
+from statera.errors import GiveUp
 from statera.fleet.ledger import Ledger
 from statera.fleet.orders import Orders
 from statera.fleet.session import Session
 from statera.fleet.specs import build
+from statera.fleet.tls import all_uses
+from statera.model.tree import LoadBalancer
 from statera.store import placements as placed
 from statera.store import reports
 from statera.store.engine import Store
 from statera.store.placements import Placement
+from statera.store.secrets import Sealer, of_load_balancer
 from statera.store.seen import load_amphorae
 from statera.store.trees import load_tree
 from statera.wire import SPEC_VERSION, Applied, LocalNetwork, Put, Roster, encode
@@ -62,6 +66,7 @@ class Dispatcher:
     def __init__(
         self, store: Store, manager_id: str, settings: HealthManager, *,
         sessions: Mapping[str, Session], ledger: Ledger, networks: Networks, threads: Executor,
+        sealer: Sealer | None = None,
     ) -> None:
         self._store = store
         self._manager_id = manager_id
@@ -70,6 +75,7 @@ class Dispatcher:
         self._ledger = ledger
         self._networks = networks
         self._threads = threads
+        self._sealer = sealer
         self._lock = asyncio.Lock()
         self._known_networks: tuple[LocalNetwork, ...] = ()
 
@@ -146,7 +152,8 @@ class Dispatcher:
         if not behind:
             return
         able = {session.node_id: session for session in orders if self._is_able(session, orders[session])}
-        for message in await self._read(partial(_messages, load_balancer_ids=behind, node_ids=able.keys())):
+        for message in await self._read(partial(
+            _messages, load_balancer_ids=behind, node_ids=able.keys(), sealer=self._sealer)):
             able[message.node_id].put(message.amphora_id, message.version, message.data)
 
     def note_gone(self, session: Session, amphora_id: str) -> None:
@@ -197,7 +204,7 @@ def _by_node(found: Sequence[Placement]) -> defaultdict[str, list[Placement]]:
 
 
 def _messages(
-    connection: Connection, *, load_balancer_ids: Collection[str], node_ids: Collection[str]
+    connection: Connection, *, load_balancer_ids: Collection[str], node_ids: Collection[str], sealer: Sealer | None
 ) -> list[Message]:
     """The newest specs of the load balancers' amphorae on the nodes, encoded."""
     messages = []
@@ -206,9 +213,22 @@ def _messages(
         if lb is None:
             continue
         everyone = load_amphorae(connection, lb_id)
+        opened = _opened(connection, lb, sealer)
         for amphora in everyone:
             if amphora.node_id in node_ids and amphora.ports and not amphora.leaving:
-                data = encode(Put(spec=build(lb, amphora, everyone)))
+                data = encode(Put(spec=build(lb, amphora, everyone, secrets=opened)))
                 messages.append(Message(
                     node_id=str(amphora.node_id), amphora_id=amphora.id, version=lb.version, data=data))
     return messages
+
+
+def _opened(connection: Connection, lb: LoadBalancer, sealer: Sealer | None) -> dict[str, str]:
+    """What the load balancer's references hold; one that cannot be opened is left out, and its amphorae say so."""
+    if sealer is None or not any(all_uses(lb.listeners, lb.pools)):
+        return {}
+    try:
+        sealed = of_load_balancer(connection, lb.id)
+        return {ref: sealer.open(secret).decode() for ref, secret in sealed.items()}
+    except GiveUp as error:
+        LOG.error("load balancer %s: %s", lb.id, error)
+        return {}

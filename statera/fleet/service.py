@@ -20,6 +20,7 @@ from statera.fleet.judge import Judge
 from statera.fleet.ledger import Ledger
 from statera.fleet.session import Session
 from statera.store.engine import Store
+from statera.store.secrets import Sealer
 
 LOG = logging.getLogger(__name__)
 
@@ -28,11 +29,14 @@ THREADS = 4
 
 
 class Service:
-    """*networks* reads what every host is to carry as bridges. Each start is a new health manager to the store."""
+    """*networks* reads what every host is to carry as bridges, *sealer* opens certificates for nodes.
+
+    Each start is a new health manager to the store.
+    """
 
     def __init__(
         self, settings: Settings, store: Store, *, wake: Wake, networks: Networks,
-        sweep_seconds: float = SWEEP_SECONDS,
+        sweep_seconds: float = SWEEP_SECONDS, sealer: Sealer | None = None,
     ) -> None:
         self._settings = settings
         self._wake = wake
@@ -47,7 +51,7 @@ class Service:
         self.ledger = Ledger(store, self._threads)
         self.dispatcher = Dispatcher(
             store, self.manager_id, own, sessions=self.sessions, ledger=self.ledger, networks=networks,
-            threads=self._threads)
+            threads=self._threads, sealer=sealer)
         self._intake = Intake(
             self.manager_id, self.dispatcher, self.ledger, self._authority, own.certificate_days)
         self.judge = Judge(

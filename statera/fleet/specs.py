@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from msgspec import Struct, structs
 
+from statera.fleet import tls
 from statera.model.fleet import Amphora, Port, Role
 from statera.model.tree import HealthMonitor, L7Policy, Listener, LoadBalancer, Member, Pool, Versioned
 from statera.wire import (
@@ -30,8 +31,11 @@ PRIORITY = {Role.MASTER: 254, Role.BACKUP: 253}
 Target = TypeVar("Target", bound=Struct)
 
 
-def build(lb: LoadBalancer, amphora: Amphora, peers: Sequence[Amphora]) -> Spec:
-    """The whole of what *amphora* is to run for *lb*; *peers* are the load balancer's other amphorae.
+def build(
+    lb: LoadBalancer, amphora: Amphora, peers: Sequence[Amphora], *, secrets: Mapping[str, str] | None = None
+) -> Spec:
+    """The whole of what *amphora* is to run for *lb*; *peers* are the load balancer's other amphorae, *secrets*
+    what its references hold, as PEM.
 
     Objects that are switched off or being deleted are left out, except that a member that is switched off
     stays, disabled, so that it can drain. A pool is in it when an enabled listener or its policies use it.
@@ -48,6 +52,8 @@ def build(lb: LoadBalancer, amphora: Amphora, peers: Sequence[Amphora]) -> Spec:
         vips=tuple(_vip(ip, subnet_id, amphora.ports) for ip, subnet_id in _vip_addresses(lb)),
         listeners=tuple(listeners),
         pools=tuple(_pool(pool) for pool in pools.values() if pool.id in used),
+        pem_files=tuple(tls.pem_files(
+            filter(_is_on, lb.listeners), (pool for pool in pools.values() if pool.id in used), secrets or {})),
         vrrp=_vrrp(amphora, peers),
         enabled=lb.admin_state_up,
     )
@@ -65,6 +71,7 @@ def _listener(listener: Listener, pools: Mapping[str, Pool]) -> ListenerSpec:
         ListenerSpec,
         listener,
         default_pool_id=pool_id if pool_id in pools else None,
+        tls=tls.listener_tls(listener),
         l7policies=tuple(policies),
         redirect_pool_ids=tuple(dict.fromkeys(p.redirect_pool_id for p in policies if p.redirect_pool_id)),
     )
@@ -89,6 +96,7 @@ def _pool(pool: Pool) -> PoolSpec:
         members=tuple(_member(member) for member in pool.members if not member.deleting),
         monitor=_monitor(pool.healthmonitor),
         session_persistence=None if persistence is None else _copied(PersistenceSpec, persistence),
+        tls=tls.pool_tls(pool),
     )
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from statera.render import l7
+from statera.render import l7, tls
 from statera.render.backends import backend_name, backends
 from statera.render.text import address, endpoint, literal, name, one_of, quote, refused, token
 from statera.wire import ListenerSpec, MemberSpec, MonitorSpec, PersistenceSpec, PoolSpec, Spec
@@ -36,7 +36,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     hard_stop_seconds: int = 3600
 
 
-LISTENER_MODES = {"HTTP": "http", "HTTPS": "tcp", "TCP": "tcp"}
+LISTENER_MODES = {"HTTP": "http", "TERMINATED_HTTPS": "http", "HTTPS": "tcp", "TCP": "tcp"}
+SCHEMES = {"HTTP": "http", "TERMINATED_HTTPS": "https"}
 POOL_MODES = {"HTTP": "http", "HTTPS": "tcp", "TCP": "tcp"}
 POOL_WRAPS = {"PROXY": " send-proxy", "PROXYV2": " send-proxy-v2"}
 
@@ -52,7 +53,7 @@ ALGORITHMS = {
 HEADERS = {
     "X-Forwarded-For": "option forwardfor",
     "X-Forwarded-Port": "http-request set-header X-Forwarded-Port %[dst_port]",
-    "X-Forwarded-Proto": "http-request set-header X-Forwarded-Proto http",
+    "X-Forwarded-Proto": "http-request set-header X-Forwarded-Proto {scheme}",
     "X-Forwarded-IP": "http-request set-header X-Forwarded-IP %[src]",
     "X-Client-IP": "http-request set-header X-Client-IP %[src]",
     "X-Real-IP": "http-request set-header X-Real-IP %[src]",
@@ -61,8 +62,8 @@ HEADERS = {
 MONITORS = {
     "TCP": (False, ""),
     "HTTP": (True, ""),
-    "HTTPS": (True, " check-ssl verify none"),
-    "TLS-HELLO": (False, " check-ssl verify none"),
+    "HTTPS": (True, " check-ssl"),
+    "TLS-HELLO": (False, " check-ssl"),
 }
 """Type → whether it asks by HTTP, and what its servers' `check` needs besides."""
 
@@ -104,6 +105,9 @@ def global_lines(spec: Spec, machine: Machine) -> Iterator[str]:
     yield f"nbthread {machine.threads}"
     yield f"maxconn {most_connections(spec, machine)}"
     yield f"hard-stop-after {machine.hard_stop_seconds}s"
+    if spec.pem_files:
+        folder = quote(f"{machine.run}/{tls.FOLDER}")
+        yield f"crt-base {folder}\nca-base {folder}"
 
 
 def most_connections(spec: Spec, machine: Machine) -> int:
@@ -147,11 +151,12 @@ def frontend_lines(listener: ListenerSpec, spec: Spec, machine: Machine) -> Iter
     limit = listener.connection_limit if listener.connection_limit >= 0 else machine.default_connection_limit
     yield f"mode {one_of(LISTENER_MODES, 'listener protocol', listener.protocol)}"
     for vip in spec.vips:
-        yield f"bind {endpoint(vip.ip, listener.protocol_port)}"
+        yield f"bind {endpoint(vip.ip, listener.protocol_port)}{tls.bind(listener, machine.run)}"
     yield f"maxconn {limit}"
     yield f"timeout client {listener.timeout_client_data}ms"
     if listener.timeout_tcp_inspect:
         yield f"tcp-request inspect-delay {listener.timeout_tcp_inspect}ms"
+    yield from tls.frontend_lines(listener)
     yield from l7.lines(listener)
     if listener.default_pool_id:
         yield f"default_backend {name(backend_name(listener.default_pool_id, listener))}"
@@ -173,7 +178,7 @@ def backend_lines(pool: PoolSpec, listener: ListenerSpec, spec: Spec) -> Iterato
     if pool.monitor:
         yield from monitor_lines(pool.monitor)
     for number, member in numbered(pool.members):
-        yield f"server {server(pool, member, number)}{'' if member.enabled else ' disabled'}"
+        yield f"server {server(pool, listener, member=member, number=number)}{'' if member.enabled else ' disabled'}"
 
 
 def backend_mode(pool: PoolSpec, listener: ListenerSpec) -> str:
@@ -183,11 +188,10 @@ def backend_mode(pool: PoolSpec, listener: ListenerSpec) -> str:
 
 
 def header_lines(listener: ListenerSpec) -> Iterator[str]:
-    if listener.protocol != "HTTP":
-        return
+    known = HEADERS | tls.headers(listener)
     for header, value in sorted(listener.insert_headers.items()):
-        if value.lower() == "true":
-            yield one_of(HEADERS, "insert_headers", header)
+        if value.lower() == "true" and listener.protocol in SCHEMES:
+            yield one_of(known, "insert_headers", header).replace("{scheme}", SCHEMES[listener.protocol])
 
 
 def stick_table(kind: str, persistence: PersistenceSpec) -> str:
@@ -246,20 +250,26 @@ def numbered(things: Iterable[Numbered]) -> list[tuple[int, Numbered]]:
     return list(taken.items())
 
 
-def server(pool: PoolSpec, member: MemberSpec, number: int) -> str:
+def server(pool: PoolSpec, listener: ListenerSpec, *, member: MemberSpec, number: int) -> str:
     """A server with all that it needs said, as `add server` inherits nothing: name, address, options."""
     words = f"{name(member.id)} {endpoint(member.address, member.protocol_port)} id {number} weight {member.weight}"
     backup = " backup" if member.backup else ""
     # Without these two a server that was added while running keeps no idle connections (HAProxy 2.6).
     reuse = " pool-max-conn -1 pool-purge-delay 5s"
-    return words + backup + reuse + POOL_WRAPS.get(pool.protocol, "") + check(pool.monitor, member)
+    wrap = POOL_WRAPS.get(pool.protocol, "")
+    wrap += "-ssl-cn" if pool.protocol == "PROXYV2" and listener.tls else ""
+    secure = tls.server(pool, listener, backend_mode(pool, listener))
+    return words + backup + reuse + wrap + secure + check(pool, member)
 
 
-def check(monitor: MonitorSpec | None, member: MemberSpec) -> str:
+def check(pool: PoolSpec, member: MemberSpec) -> str:
+    monitor = pool.monitor
     if monitor is None:
         return ""
-    _, tls = one_of(MONITORS, "health monitor type", monitor.type)
+    _, by_tls = one_of(MONITORS, "health monitor type", monitor.type)
+    # Said also where HAProxy would come to it by itself: with a port or an address of its own a check would not.
+    secure = " check-ssl" if pool.tls else f"{by_tls} verify none" if by_tls else ""
     at = f" addr {address(member.monitor_address)}" if member.monitor_address else ""
     port = f" port {member.monitor_port}" if member.monitor_port else ""
     times = f" check inter {monitor.delay}s fall {monitor.max_retries_down} rise {monitor.max_retries}"
-    return times + at + port + tls
+    return times + at + port + secure

@@ -107,9 +107,15 @@ class Lab:
         lines += [f"route add default via {self.net}.1", f"route add ::/0 via {self.net6}1 dev n{self.tag}"]
         subprocess.run(["ip", "link", "set", f"n{self.tag}", "netns", name], check=True)
         subprocess.run(["ip", "-n", name, "-batch", "-"], input="\n".join(lines).encode(), check=True)
-        server = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{name}", "--", sys.executable, str(self.members_script)],
-            stdout=subprocess.PIPE)
+        self._serve(self.members_script)
+
+    def start_tls_members(self, bundle: Path, clients: Path) -> None:
+        """Have the members speak TLS too: *bundle* is their certificate, *clients* whom they know."""
+        self._serve(Path(__file__).with_name("tls_members.py"), str(bundle), str(clients))
+
+    def _serve(self, script: Path, *args: str) -> None:
+        enter = ["nsenter", f"--net=/run/netns/members-{self.tag}", "--"]
+        server = subprocess.Popen([*enter, sys.executable, str(script), *args], stdout=subprocess.PIPE)
         self._cleanups.callback(end, server)
         assert server.stdout
         assert server.stdout.readline() == b"ready\n"

@@ -68,8 +68,9 @@ def test_what_cannot_be_read_has_a_problem(payload):
     pytest.param(SITE.pem, "there is no private key in it", id="certificate alone"),
     pytest.param(SITE.pem + OTHER.key_pem, "its private key belongs to another certificate", id="another's key"),
     pytest.param(LATE.bundle, f"it ran out on {NOW - timedelta(days=1):%Y-%m-%d}", id="too late"),
-    pytest.param(SITE.bundle + FALSE_MIDDLE.pem, "its chain is broken: a certificate was not signed by the one after it",
-                 id="somebody else of the issuer's name"),
+    pytest.param(
+        SITE.bundle + FALSE_MIDDLE.pem, "its chain is broken: a certificate was not signed by the one after it",
+        id="somebody else of the issuer's name"),
 ])
 def test_what_is_of_no_use_to_a_server_has_a_flaw(text, flaw):
     assert read(text).flaw == flaw

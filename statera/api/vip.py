@@ -130,8 +130,8 @@ def _by_network(network: Network, caller: Caller, values: Values, needed: int) -
         raise InvalidSubresource("Network", network_id)
     subnets = network.subnets(network_id, caller)
     if values["vip_subnet_id"]:
-        chosen = next((subnet for subnet in subnets if subnet.id == values["vip_subnet_id"]), None)
-        if chosen is None:
+        chosen = _subnet(network, caller, values["vip_subnet_id"])
+        if chosen.network_id != network_id:
             raise InvalidSubresource("Subnet", values["vip_subnet_id"])
     else:
         chosen = _holding(subnets, address) if address else _roomy(subnets, needed)

@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = uuid4().hex
+SUBNET, NETWORK = str(uuid4()), str(uuid4())
 START_SECONDS = 60
 MEDIAN_MS = 1000
 """On a quiet host it is 30 ms; this one may be busy with other tests."""
@@ -216,6 +217,27 @@ def test_the_amphora_provider_refuses_what_it_refuses_by_contract(worlds):
     assert world.refused(501, "POST", f"/pools/{pool['id']}/members", {"member": other}) == fault
     assert world.refused(501, "PUT", f"/pools/{pool['id']}/members", {"members": [other]}) == fault
     world.member(pool)
+
+
+@pytest.mark.parametrize("vip", [
+    pytest.param({"vip_subnet_id": SUBNET}, id="a subnet"),
+    pytest.param({"vip_subnet_id": SUBNET, "vip_address": "2001:db8::7"}, id="a subnet and an address"),
+    pytest.param({"vip_network_id": NETWORK}, id="a network"),
+    pytest.param({"vip_network_id": NETWORK, "vip_address": "10.9.8.7"}, id="a network and an address"),
+    pytest.param({"vip_network_id": NETWORK, "vip_address": "2001:db8::7"}, id="a network and an IPv6 address"),
+    pytest.param({"vip_network_id": NETWORK, "vip_subnet_id": SUBNET}, id="a network and a subnet"),
+    pytest.param({"vip_port_id": SUBNET}, id="a port"),
+    pytest.param({"vip_subnet_id": SUBNET, "additional_vips": [
+        {"subnet_id": NETWORK}, {"subnet_id": PROJECT, "ip_address": "2001:db8::8"}]}, id="additional VIPs"),
+    pytest.param({"vip_subnet_id": SUBNET, "vip_qos_policy_id": NETWORK, "vip_sg_ids": [NETWORK]}, id="all else"),
+])
+def test_any_network_object_exists(worlds, vip):
+    world = worlds(**PRETENDING)
+    lb = world.post("/loadbalancers", loadbalancer={"project_id": PROJECT, **vip})["loadbalancer"]
+    named = {name: value for name, value in vip.items() if name != "additional_vips"}
+    assert {name: lb[name] for name in named} == named
+    assert all(lb[name] for name in ("vip_address", "vip_network_id", "vip_subnet_id", "vip_port_id"))
+    assert len(lb["additional_vips"]) == len(vip.get("additional_vips", ()))
 
 
 def test_the_noop_provider_takes_any_flavor(worlds):

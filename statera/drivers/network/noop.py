@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cloud where every network object exists and nothing is kept: for API tests and simulations."""
 
+import threading
 from collections.abc import Sequence
 from uuid import NAMESPACE_OID, uuid5
 
@@ -15,10 +16,18 @@ class NoopNetwork:
     """Ids of what it makes are derived from the owner's, so that repeating a call gives the same answer."""
 
     def __init__(self) -> None:
-        self._network_id = _id("network")
+        self._asked = threading.local()
+
+    @property
+    def _network_id(self) -> str:
+        """The network that this thread, which is this request, has asked about last."""
+        return getattr(self._asked, "network_id", _id("network"))
+
+    def _remember(self, network_id: str) -> None:
+        self._asked.network_id = network_id
 
     def has_network(self, network_id: str, caller: Caller) -> bool:
-        self._network_id = network_id
+        self._remember(network_id)
         return True
 
     def subnet(self, subnet_id: str, caller: Caller) -> SubnetFacts | None:
@@ -26,9 +35,13 @@ class NoopNetwork:
         return SubnetFacts(id=subnet_id, network_id=self._network_id, cidr=CIDR, gateway_ip=GATEWAY, free=250)
 
     def subnets(self, network_id: str, caller: Caller) -> Sequence[SubnetFacts]:
-        self._network_id = network_id
-        return [SubnetFacts(id=_id(f"subnet of {network_id}"), network_id=network_id, cidr=CIDR, gateway_ip=GATEWAY,
-                            free=250)]
+        """One for each IP version; every address is in one of them."""
+        self._remember(network_id)
+        return [
+            SubnetFacts(id=_id(f"subnet of {network_id} {cidr}"), network_id=network_id, cidr=cidr,
+                        gateway_ip=gateway_ip, ip_version=version, free=250)
+            for version, cidr, gateway_ip in ((4, "0.0.0.0/0", GATEWAY), (6, "::/0", GATEWAY_V6))
+        ]
 
     def port(self, port_id: str, caller: Caller) -> PortFacts | None:
         subnet_id = _id(f"subnet of {self._network_id}")

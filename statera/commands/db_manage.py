@@ -12,8 +12,9 @@ from oslo_config import cfg
 from statera.commands import build, start
 from statera.config import Settings
 from statera.errors import SetupError
-from statera.store import migrations
 from statera.store.engine import Store
+from statera.store.migrations import require_schema
+from statera.store.migrations.upgrade import alembic_config
 
 PROG = "octavia-db-manage"
 
@@ -60,17 +61,17 @@ def current(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
 
 def history(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
     """Print all revisions, newest first."""
-    command.history(migrations.alembic_config(), verbose=said.verbose)
+    command.history(alembic_config(), verbose=said.verbose)
 
 
 def branches(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
     """Print where the history forks; it never should."""
-    command.branches(migrations.alembic_config())
+    command.branches(alembic_config())
 
 
 def check_migration(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
     """Fail unless the database has the schema that this program needs."""
-    migrations.require_schema(store)
+    require_schema(store)
     print("The schema is up to date.")
 
 
@@ -107,7 +108,7 @@ def _add_commands(parsers: "_SubParsersAction[ArgumentParser]") -> None:
 
 def _run(store: Store, act: Callable[[Config], object], *, sql: bool = False, write: bool = False) -> None:
     """Let Alembic act on the database; for *sql* on none, it only needs to know which kind."""
-    config = migrations.alembic_config()
+    config = alembic_config()
     if sql:
         config.attributes["url"] = str(store.engine.url)
         act(config)

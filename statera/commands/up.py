@@ -21,7 +21,8 @@ from statera.fleet.ca import ensure_ca
 from statera.fleet.enrolment import enrol_local
 from statera.store.engine import Store
 from statera.store.events import utc_now
-from statera.store.migrations import require_schema, upgrade
+from statera.store.migrations import require_schema
+from statera.store.migrations.upgrade import upgrade
 from statera.store.nodes import list_nodes
 
 READY_SECONDS = 60.0

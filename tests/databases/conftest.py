@@ -25,7 +25,7 @@ from sqlalchemy.exc import OperationalError
 
 from statera.store.engine import Store
 from statera.store.events import utc_now
-from statera.store.migrations import upgrade
+from statera.store.migrations.upgrade import upgrade
 from statera.store.tables import load_balancers, metadata
 from statera.store.wake import announce
 

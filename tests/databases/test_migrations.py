@@ -4,11 +4,13 @@
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from statera.errors import SetupError
 from statera.store.engine import Store
-from statera.store.migrations import require_schema, upgrade
+from statera.store.migrations import REVISIONS, require_schema
+from statera.store.migrations.upgrade import alembic_config, upgrade
 from statera.store.tables import metadata
 
 
@@ -16,6 +18,11 @@ def test_the_migrations_and_the_tables_agree(new_store):
     with new_store.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+
+
+def test_revisions_are_known_without_alembic():
+    script = ScriptDirectory.from_config(alembic_config())
+    assert [revision.revision for revision in script.walk_revisions()] == list(reversed(REVISIONS))
 
 
 def test_upgrading_twice_changes_nothing(new_store):

@@ -28,7 +28,7 @@ from statera.store import placements, reports, tables
 from statera.store.clock import now_ms
 from statera.store.engine import Store
 from statera.store.events import utc_now
-from statera.store.migrations import upgrade
+from statera.store.migrations.upgrade import upgrade
 from statera.store.networks import NetworkBook
 from statera.store.seen import load_amphorae
 from statera.store.trees import load_tree

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The schema's history, and the check that a database has the schema that this program needs."""
+"""The check that a database has the schema that this program needs; `upgrade` beside it brings it there.
 
-import sys
+Every service makes the check when it starts, so it does without Alembic: revisions are the numbers that the
+files begin with.
+"""
+
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import OperationalError
 
@@ -14,14 +14,7 @@ from statera.errors import SetupError
 from statera.store.engine import Store
 
 UPGRADE = "run octavia-db-manage upgrade head"
-
-
-def alembic_config() -> Config:
-    """Where the migrations are, whatever the working directory is."""
-    config = Config(stdout=sys.stdout)
-    config.set_main_option("script_location", str(Path(__file__).parent))
-    config.set_main_option("path_separator", "os")
-    return config
+REVISIONS = tuple(sorted(path.name.split("_")[0] for path in Path(__file__).parent.glob("versions/[0-9]*.py")))
 
 
 def require_schema(store: Store) -> None:
@@ -29,13 +22,12 @@ def require_schema(store: Store) -> None:
 
     Raise `SetupError` that says what to do when it has none, an older or a newer one.
     """
-    script = ScriptDirectory.from_config(alembic_config())
-    head, found = script.get_current_head(), current(store)
+    head, found = REVISIONS[-1], current(store)
     if found == head:
         return
     if found is None:
         raise SetupError(f"the database {store.engine.url!r} has no schema yet: {UPGRADE}")
-    if found in {revision.revision for revision in script.walk_revisions()}:
+    if found in REVISIONS:
         raise SetupError(f"the database's schema {found} is older than this program's {head}: {UPGRADE}")
     raise SetupError(
         f"the database's schema {found} is newer than this program's {head}: install the newer release here as well"
@@ -51,11 +43,3 @@ def current(store: Store) -> str | None:
             return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     except OperationalError as error:
         raise SetupError(f"cannot open the database {store.engine.url!r}: {error.orig}") from error
-
-
-def upgrade(store: Store, revision: str = "head") -> None:
-    """Bring the schema to *revision*; nothing happens when it is there already."""
-    config = alembic_config()
-    with store.write() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)

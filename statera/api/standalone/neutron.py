@@ -53,6 +53,8 @@ def mount(book: NetworkBook, prefix: str = "/network") -> Callable[[falcon.App[A
         for path in ("", "/", "/v2.0", "/v2.0/"):
             app.add_route(f"{prefix}{path}", Versions())
         app.add_route(f"{prefix}/v2.0/extensions", Extensions())
+        for path, plural in NOTHING_OF.items():
+            app.add_route(f"{prefix}/v2.0/{path}", Nothing(plural))
         for kind in KINDS:
             app.add_route(f"{prefix}/v2.0/{kind.plural}", Collection(desk, kind))
             app.add_route(f"{prefix}/v2.0/{kind.plural}/{{id}}", Item(desk, kind))
@@ -80,6 +82,20 @@ class Versions:
         root = req.uri.partition("?")[0].rstrip("/").removesuffix("/v2.0")
         links = [{"rel": "self", "href": f"{root}/v2.0/"}]
         resp.media = {"versions": [{"id": "v2.0", "status": "CURRENT", "links": links}]}
+
+
+NOTHING_OF = {"floatingips": "floatingips", "routers": "routers", "security-groups": "security_groups"}
+"""Path and word of what these networks do not have, but clients look for: Ansible asks for a VIP's floating IPs."""
+
+
+class Nothing:
+    """A collection that is always empty."""
+
+    def __init__(self, plural: str) -> None:
+        self._plural = plural
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        response.media = {self._plural: []}
 
 
 class Extensions:

@@ -35,6 +35,8 @@ FETCHES = {
     "SSL_DN_FIELD": 'ssl_c_s_dn("{key}")',
 }
 METHODS = {"REGEX": "reg", "STARTS_WITH": "beg", "ENDS_WITH": "end", "CONTAINS": "sub", "EQUAL_TO": "str"}
+UNREADABLE = {rf"\{character}" for character in "NuU123456789"}
+"""Escapes of Python's `re`, by which the API judges, that HAProxy does not take: it numbers no groups."""
 AS_REGEX = {"beg": "^{}", "end": "{}$", "sub": "{}", "str": "^{}$"}
 
 
@@ -95,12 +97,19 @@ def test(rule: L7RuleSpec) -> Test:
 
 def text_test(fetch: str, method: str, value: str) -> Test:
     """HAProxy drops blanks at the start of a line, and empty lines; a regex gets around both."""
-    pattern = value if method == "reg" else unquoted(value)
+    pattern = readable(value) if method == "reg" else unquoted(value)
     if method != "reg" and is_dropped(pattern):
         method, pattern = "reg", AS_REGEX[method].format(re.escape(pattern))
     if is_dropped(pattern):
         pattern = f"(?:){pattern}"
     return Test(fetch=fetch, method=method, pattern=pattern)
+
+
+def readable(regex: str) -> str:
+    """The regular expression, if HAProxy may know it; the last word has HAProxy."""
+    if UNREADABLE.intersection(re.findall(r"\\(?:[0-3][0-7]{2}|.)", regex)):
+        raise refused("regular expression", regex)
+    return regex
 
 
 def is_dropped(pattern: str) -> bool:

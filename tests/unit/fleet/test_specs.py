@@ -92,7 +92,7 @@ def with_policies(*policies, pool=SECOND, **changes):
     pytest.param(with_policies(POLICY, structs.replace(SENDER, **off)), ["y"], ["p"], id="policy off"),
     pytest.param(with_policies(POLICY, structs.replace(SENDER, **going)), ["y"], ["p"], id="policy being deleted"),
     pytest.param(with_policies(POLICY, SENDER, pool=structs.replace(SECOND, **off)), ["y"], ["p"], id="its pool off"),
-    pytest.param(with_policies(POLICY, SENDER, default_pool_id="p2"), ["y", "s"], ["p2"], id="its pool the default too"),
+    pytest.param(with_policies(POLICY, SENDER, default_pool_id="p2"), ["y", "s"], ["p2"], id="its pool is the default"),
     pytest.param(with_policies(structs.replace(POLICY, rules=())), [], ["p"], id="no rules"),
     pytest.param(with_policies(structs.replace(POLICY, rules=(structs.replace(RULE, **off),))), [], ["p"],
                  id="no rule that is on"),

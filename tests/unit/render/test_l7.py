@@ -48,6 +48,7 @@ def spec_of(*rules, **target):
     pytest.param(rule("PATH", "EQUAL_TO", '""'), "reg", "^$", id="equal to nothing"),
     pytest.param(rule("PATH", "REGEX", " a|b"), "reg", "(?:) a|b", id="regex with a blank first"),
     pytest.param(rule("PATH", "REGEX", '"a"'), "reg", '"a"', id="regex with quotes"),
+    pytest.param(rule("PATH", "REGEX", r"\\N\\1\101"), "reg", r"\\N\\1\101", id="regex with backslashes of its own"),
     pytest.param(rule("FILE_TYPE", "EQUAL_TO", "jpg"), "end", ".jpg", id="file type"),
     pytest.param(rule("FILE_TYPE", "EQUAL_TO", ".jpg"), "end", ".jpg", id="file type with its dot"),
     pytest.param(rule("SSL_VERIFY_RESULT", value="007"), "int", "7", id="number"),
@@ -64,6 +65,8 @@ def test_a_pattern_means_what_its_rule_says(made, method, pattern):
       for type in FREE for character in "\n\r\0\x1b\x7f"),
     *(pytest.param(spec_of(rule(type, key=key)), id=f"{key!r} in {type}")
       for type in KEYED for key in (None, "", "a b", 'a"', "a)", "a,b", "a\n", "é")),
+    *(pytest.param(spec_of(rule("PATH", "REGEX", regex)), id=regex)
+      for regex in (r"(.)\1", r"\N{BULLET}", r"\\\u0061", r"\U00000061")),
     pytest.param(spec_of(rule("SSL_VERIFY_RESULT", value="1 or 2")), id="no number"),
     pytest.param(spec_of(rule("PATH", "LIKES", "x")), id="comparison"),
     pytest.param(spec_of(rule("WEATHER")), id="type"),

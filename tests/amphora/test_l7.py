@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """L7 policies with traffic: what each rule is true of, what each action does, which policy decides."""
 
+import hashlib
 import http.client
 import itertools
+import ssl
 import time
 
 import pytest
+from certificates import Authority
 from msgspec.structs import replace
 
-from statera.wire import L7PolicySpec, L7RuleSpec
+from statera.wire import L7PolicySpec, L7RuleSpec, PemFile, TlsSpec
 
 NUMBERS = itertools.count(1)
 
@@ -238,3 +241,54 @@ def test_nobody_notices_policies_that_come_change_and_go(lab, node, two_pools):
             time.sleep(0.05)
     print(f"\n{sum(came['outcome'].values())} requests in {came['seconds']:.1f} s: {came['outcome']}")
     assert set(came["outcome"]) == {"200"}
+
+
+CLIENTS = Authority("clients")
+SITE = Authority("root").certificate_for("www.example.com")
+ALICE = CLIENTS.certificate_for("alice")
+AUTHORITIES = tuple(
+    PemFile(name=name, kind=kind, digest=hashlib.sha256(pem.encode()).hexdigest(), pem=pem)
+    for name, kind, pem in (("site.pem", "certificate", SITE.bundle), ("ca.pem", "authority", CLIENTS.pem)))
+ABOUT_ALICE = (
+    # rule without id, whether it is true of alice and of one who shows no certificate
+    (("SSL_CONN_HAS_CERT", "EQUAL_TO", "True"), True, False),
+    (("SSL_VERIFY_RESULT", "EQUAL_TO", "0"), True, True),
+    (("SSL_VERIFY_RESULT", "EQUAL_TO", "10"), False, False),
+    (("SSL_DN_FIELD", "EQUAL_TO", "alice", "CN"), True, False),
+    (("SSL_DN_FIELD", "EQUAL_TO", "Alice", "CN"), False, False),
+    (("SSL_DN_FIELD", "EQUAL_TO", "alice", "OU"), False, False),
+    (("SSL_DN_FIELD", "STARTS_WITH", "al", "CN"), True, False),
+    (("SSL_DN_FIELD", "ENDS_WITH", "al", "CN"), False, False),
+    (("SSL_DN_FIELD", "CONTAINS", "lic", "CN"), True, False),
+    (("SSL_DN_FIELD", "REGEX", "^a.+e$", "CN"), True, False),
+)
+
+
+def ask_by_tls(lab, folder, path, shows=None):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if shows:
+        (folder / "client.pem").write_text(shows.bundle)
+        context.load_cert_chain(folder / "client.pem")
+    connection = http.client.HTTPSConnection(lab.vip, 443, timeout=3, context=context)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_rules_about_a_clients_certificate(lab, node, serving, tmp_path):
+    wrong = []
+    cases = list(enumerate(itertools.product(ABOUT_ALICE, (False, True))))
+    policies = [policy(rule(*about, invert=invert), rule("PATH", "EQUAL_TO", f"/{number}"))
+                for number, ((about, _, _), invert) in cases]
+    tls = TlsSpec(certificates=("site.pem",), authority="ca.pem", client_authentication="OPTIONAL")
+    spec = with_policies(serving, *policies)
+    listener = replace(spec.listeners[0], protocol="TERMINATED_HTTPS", protocol_port=443, tls=tls)
+    assert node.put(replace(spec, listeners=(listener,), pem_files=AUTHORITIES)).failure is None
+    for number, ((about, alice, nobody), invert) in cases:
+        answers = [ask_by_tls(lab, tmp_path, f"/{number}", shows) for shows in (ALICE, None)]
+        if answers != [403 if fits is not invert else 200 for fits in (alice, nobody)]:
+            wrong.append((about, invert, answers))
+    assert wrong == []

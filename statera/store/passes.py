@@ -60,7 +60,7 @@ def clock(connection: Connection) -> int:
 def next_due_seconds(connection: Connection) -> float | None:
     """How long until a load balancer can be claimed: 0 or less for now, None while none is waiting."""
     free_ms = case((lb.lease_until_ms > lb.due_ms, lb.lease_until_ms), else_=lb.due_ms)
-    first = connection.execute(select(func.min(free_ms) - now_ms()).where(lb.due_ms.is_not(None))).scalar_one()
+    first = connection.execute(select(func.min(free_ms) - now_ms()).where(lb.due_ms >= 0)).scalar_one()
     return None if first is None else int(first) / 1000
 
 

@@ -121,7 +121,7 @@ load_balancers = Table(
     Column("manager_id", String(36), index=True),
     # the database itself: an index of what is under way
     Column("unsettled", Integer, Computed("CASE WHEN version > done_version THEN 1 ELSE 0 END", persisted=True)),
-    Index("ix_load_balancers_created_at_id", "created_at", "id"),
+    Index("ix_load_balancers_deleted_at_created_at_id", "deleted_at", "created_at", "id"),
     Index("ix_load_balancers_unsettled", "unsettled"),
 )
 

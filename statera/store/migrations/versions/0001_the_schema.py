@@ -140,7 +140,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name="pk_load_balancers"),
     )
-    op.create_index("ix_load_balancers_created_at_id", "load_balancers", ["created_at", "id"])
+    op.create_index("ix_load_balancers_deleted_at_created_at_id", "load_balancers", ["deleted_at", "created_at", "id"])
     op.create_index("ix_load_balancers_due_ms", "load_balancers", ["due_ms"])
     op.create_index("ix_load_balancers_manager_id", "load_balancers", ["manager_id"])
     op.create_index("ix_load_balancers_project_id", "load_balancers", ["project_id"])

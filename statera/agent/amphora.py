@@ -23,6 +23,7 @@ from statera.agent.apply import How, Plan, awake
 from statera.agent.checks import Checks
 from statera.agent.files import Home, read, write
 from statera.agent.flows import Flows
+from statera.agent.metrics import Metrics
 from statera.agent.probe import Probe
 from statera.agent.proxy import Proxy
 from statera.agent.teardown import demolish
@@ -60,6 +61,7 @@ class Amphora:
         self._proxy = Proxy(home, machine, command, died=self._on_death)
         self._flows = Flows(home, self._enter)
         self._checks = Checks(home, self._enter, changed=self._heed)
+        self._metrics = Metrics(home, self._enter, self._flows)
         self._probe = Probe(home, self._proxy, self._flows, self._checks, emit)
         self._vrrp = Vrrp(home, died=self._wake.set)
         self._wanted: Spec | None = None
@@ -96,6 +98,7 @@ class Amphora:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._checks.stop()
+        await self._metrics.close()
         self._proxy.close()
         self._vrrp.close()
         self._probe.save()
@@ -176,6 +179,7 @@ class Amphora:
             await self._probe.count()
         plan = await self._proxy.follow(plan)
         await self._proxy.heal(self._checks.words())
+        await self._metrics.follow(spec)
         await self._vrrp.follow(spec)
         if spec.role is not Role.STANDALONE:
             self._vrrp.fault(is_faulty=self._is_flapping())
@@ -203,6 +207,7 @@ class Amphora:
             # Nothing of an earlier namespace holds in a new one.
             self.home.filter.unlink(missing_ok=True)
             self._flows.forget()
+            await self._metrics.close()
             await self._proxy.end()
         known, self._wiring = self._wiring, wiring
         return known is not None

@@ -15,6 +15,7 @@ from statera.agent.files import Home, fill, read, write
 from statera.errors import DriverError, TryAgain
 from statera.render import haproxy
 from statera.render.haproxy import Machine
+from statera.render.metrics import HIDDEN
 from statera.wire import Spec
 
 # A reload signal that comes sooner than this after the last worker answered may vanish unheard (HAProxy 2.6).
@@ -197,7 +198,8 @@ class Proxy:
         servers = members(running.loaded, running.loaded)
         known = {f"{backend}/{member.id}" for backend, _, _, member in servers if member}
         rows = runtime.rows(await runtime.ask(self._home.socket, "show stat -1 4 -1"))
-        return [name for row in rows if (name := f"{row['pxname']}/{row['svname']}") not in known]
+        return [name for row in rows if row["pxname"] not in HIDDEN
+                and (name := f"{row['pxname']}/{row['svname']}") not in known]
 
     def _lingering(self) -> list[int]:
         found = {*cgroup.processes(self._home.amphora_id), *namespace.processes(self._home.amphora_id)}

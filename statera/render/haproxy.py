@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from statera.render import l7, tls
+from statera.render import l7, metrics, tls
 from statera.render.backends import backend_name, backends
 from statera.render.text import address, endpoint, literal, name, one_of, quote, refused, token
 from statera.wire import ListenerSpec, MemberSpec, MonitorSpec, PersistenceSpec, PoolSpec, Spec
@@ -36,7 +36,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     hard_stop_seconds: int = 3600
 
 
-LISTENER_MODES = {"HTTP": "http", "TERMINATED_HTTPS": "http", "HTTPS": "tcp", "TCP": "tcp"}
+LISTENER_MODES = {"HTTP": "http", "PROMETHEUS": "http", "TERMINATED_HTTPS": "http", "HTTPS": "tcp", "TCP": "tcp"}
 SCHEMES = {"HTTP": "http", "TERMINATED_HTTPS": "https"}
 POOL_MODES = {"HTTP": "http", "HTTPS": "tcp", "TCP": "tcp"}
 POOL_WRAPS = {"PROXY": " send-proxy", "PROXYV2": " send-proxy-v2"}
@@ -81,6 +81,7 @@ def render(spec: Spec, machine: Machine) -> str:
           for listener in spec.listeners),
         *(section(f"backend {name(backend_name(pool.id, listener))}", backend_lines(pool, listener, spec))
           for listener, pool in backends(spec)),
+        *(section(head, lines) for head, lines in metrics.sections(spec, machine.run)),
     ]
     return "\n".join(sections)
 
@@ -139,17 +140,19 @@ DEFAULTS = (
     "option splice-request",
     "option splice-response",
     "option http-keep-alive",
-    # At a reload an idle client is told with its next answer to connect anew, instead of finding its connection
-    # closed when it asks (HAProxy Configuration Manual 2.6, 4.2). Until its client timeout the old worker waits
-    # for that, `hard-stop-after` at the latest.
-    "option idle-close-on-response",
     "timeout connect 5s\ntimeout client 50s\ntimeout server 50s",
 )
 
 
 def frontend_lines(listener: ListenerSpec, spec: Spec, machine: Machine) -> Iterator[str]:
     limit = listener.connection_limit if listener.connection_limit >= 0 else machine.default_connection_limit
-    yield f"mode {one_of(LISTENER_MODES, 'listener protocol', listener.protocol)}"
+    mode = one_of(LISTENER_MODES, "listener protocol", listener.protocol)
+    yield f"mode {mode}"
+    if mode == "http":
+        # At a reload an idle client is told with its next answer to connect anew, instead of finding its connection
+        # closed when it asks (HAProxy Configuration Manual 2.6, 4.2). Until its client timeout the old worker waits
+        # for that, `hard-stop-after` at the latest.
+        yield "option idle-close-on-response"
     for vip in spec.vips:
         yield f"bind {endpoint(vip.ip, listener.protocol_port)}{tls.bind(listener, machine.run)}"
     yield f"maxconn {limit}"
@@ -158,6 +161,7 @@ def frontend_lines(listener: ListenerSpec, spec: Spec, machine: Machine) -> Iter
         yield f"tcp-request inspect-delay {listener.timeout_tcp_inspect}ms"
     yield from tls.frontend_lines(listener)
     yield from l7.lines(listener)
+    yield from metrics.frontend_lines(listener)
     if listener.default_pool_id:
         yield f"default_backend {name(backend_name(listener.default_pool_id, listener))}"
 

@@ -34,10 +34,8 @@ REFUSED = (
 """What the amphora provider refuses by contract, but for objects that come with a whole tree."""
 
 UNSERVED = (
-    Unsupported("listener", outside("protocol", "HTTP", "TCP", "HTTPS", "UDP", "SCTP", "PROMETHEUS"),
-                "listeners of protocol {}"),
-    Unsupported("pool", lambda pool: "tls_enabled" if pool.get("tls_enabled") else None, "{} on pools"),
-    Unsupported("healthmonitor", outside("type", "HTTP", "TCP", "UDP-CONNECT", "PING"), "health monitors of type {}"),
+    Unsupported("healthmonitor", outside("type", "HTTP", "HTTPS", "TLS-HELLO", "TCP", "UDP-CONNECT", "PING"),
+                "health monitors of type {}"),
 )
 """What amphorae do not serve; those that only pretend to run do not mind."""
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "down": ("statera.commands.down:down", "Stop it, the load balancers' traffic too."),
     "status": ("statera.commands.status:status", "Show services, nodes and load balancers."),
     "node": ("statera.commands.node:node", "Let hosts join, drain and leave."),
+    "secret": ("statera.commands.secret:secret", "Keep certificates for listeners and pools."),
     "lb": ("statera.commands.lb:lb", "Say what happens to a load balancer and why."),
 }
 

@@ -28,9 +28,9 @@ class Use(NamedTuple):
 
 
 def listener_tls(listener: Listener) -> TlsSpec | None:
-    if listener.protocol != "TERMINATED_HTTPS" and not listener.default_tls_container_ref:
-        return None
     uses = [*listener_uses(listener)]
+    if listener.protocol != "TERMINATED_HTTPS" and not uses:
+        return None
     return TlsSpec(
         certificates=tuple(use.name for use in uses if use.kind == "certificate"),
         authority=_name(uses, "authority"),

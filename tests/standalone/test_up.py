@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from certificates import Authority
 
 from statera.commands import checks
 from statera.commands.home import API, NODES, Binds, Home
@@ -310,3 +312,32 @@ def test_help_comes_at_once_because_nothing_else_is_imported() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "Run load balancing on this host, until Ctrl-C." in done.stdout
+
+
+@AS_ROOT
+def test_a_listener_terminates_tls_with_an_uploaded_certificate(host: Host) -> None:
+    host.start()
+    vip = host.balance("198.18.5.0/24", gateway="198.18.5.1")
+    site = Authority("root").certificate_for("www.example.com")
+    ref = host.call("v1/secrets", name="site", payload=site.bundle)["secret_ref"]
+    [lb] = host.call("v2/lbaas/loadbalancers")["loadbalancers"]
+    listener = {"loadbalancer_id": lb["id"], "protocol": "TERMINATED_HTTPS", "protocol_port": 443,
+                "default_pool_id": lb["pools"][0]["id"], "default_tls_container_ref": ref}
+    host.call("v2/lbaas/listeners", listener=listener)
+    context = ssl.create_default_context(cadata=site.pem)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+
+    def hello() -> bool:
+        with (socket.create_connection((vip, 443), timeout=5) as raw,
+              context.wrap_socket(raw, server_hostname="www.example.com") as connection):
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return b" 200 " in connection.recv(100)
+
+    def answers() -> bool:
+        try:
+            return hello()
+        except OSError:
+            return False
+
+    assert within(20, answers)
+    assert site.key_pem.encode() not in (host.state / "statera.db").read_bytes()

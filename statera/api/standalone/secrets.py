@@ -103,7 +103,7 @@ def payload_of(new: NewSecret) -> bytes:
     if new.payload_content_encoding != "base64":
         raise BadRequest("Invalid secret: payload_content_encoding must be base64")
     try:
-        return base64.b64decode(new.payload, validate=True)
+        return base64.b64decode("".join(new.payload.split()), validate=True)
     except (binascii.Error, ValueError):
         raise BadRequest("Invalid secret: its payload is not base64") from None
 

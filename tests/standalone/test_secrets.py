@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The secret store that Statera brings along, as its users meet it: HTTP, `openstack secret`, `statera secret`."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import falcon
+import msgspec
+import pytest
+from certificates import Authority
+from cryptography.fernet import Fernet
+from falcon import testing
+from sqlalchemy import text
+
+from statera.api import faults
+from statera.api.standalone.secrets import mount
+from statera.drivers.protocols import Caller
+from statera.drivers.secrets.local import LocalSecrets
+from statera.errors import GiveUp, SetupError
+from statera.store.engine import Store
+from statera.store.secrets import Sealer, SecretBook, ensure_sealer
+from statera.store.tables import metadata
+
+ROOT = Authority("root")
+SITE = ROOT.certificate_for("www.example.com")
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[SecretBook]:
+    store = Store(f"sqlite:///{tmp_path}/statera.db")
+    metadata.create_all(store.engine)
+    yield SecretBook(store, ensure_sealer(tmp_path / "master.key"))
+    store.close()
+
+
+class Api:
+    """The routes alone; whoever stands before them says who asks."""
+
+    def __init__(self, book: SecretBook) -> None:
+        app = falcon.App()
+        faults.install(app)
+        mount(book)(app)
+        self.client = testing.TestClient(app)
+
+    def call(self, verb: str, path: str, *, project: str = "p", roles: str = "member", **body: object):
+        headers = {"X-Project-Id": project, "X-Roles": roles}
+        return self.client.simulate_request(verb, path, headers=headers, body=msgspec.json.encode(body) if body else "")
+
+
+@pytest.fixture
+def api(book: SecretBook) -> Api:
+    return Api(book)
+
+
+def path_of(ref: str) -> str:
+    return ref.removeprefix("http://falconframework.org")
+
+
+@pytest.mark.parametrize("root", ["", "/v1", "/secrets/v1"])
+def test_a_secret_is_stored_shown_listed_and_deleted(api, root):
+    made = api.call("POST", f"{root}/secrets", name="site", payload=SITE.bundle, payload_content_type="text/plain")
+    assert made.status_code == 201
+    path = path_of(made.json["secret_ref"])
+    shown = api.call("GET", path).json
+    assert (shown["name"], shown["status"], shown["content_types"]) == ("site", "ACTIVE", {"default": "text/plain"})
+    assert SITE.key_pem not in str(shown)
+    assert [each["name"] for each in api.call("GET", f"{root}/secrets").json["secrets"]] == ["site"]
+    assert api.call("DELETE", path).status_code == 204
+    assert api.call("GET", path).status_code == 404
+
+
+def test_its_own_project_alone_sees_a_secret(api, book):
+    ref = api.call("POST", "/v1/secrets", payload=SITE.bundle).json["secret_ref"]
+    assert api.call("GET", path_of(ref), project="other").status_code == 404
+    assert api.call("DELETE", path_of(ref), project="other").status_code == 404
+    assert api.call("GET", "/v1/secrets", project="other").json["secrets"] == []
+    driver = LocalSecrets(book)
+    assert driver.fetch(ref, Caller(project_id="p")) == SITE.bundle.encode()
+    assert driver.fetch(ref, Caller(project_id="other")) is None
+    assert driver.fetch(ref, Caller()) is None
+
+
+def test_who_only_reads_stores_nothing(api):
+    assert api.call("POST", "/v1/secrets", roles="reader", payload="x").status_code == 403
+
+
+@pytest.mark.parametrize("ref", ["", "nonsense", "http://else/1", "../../etc/passwd"])
+def test_a_reference_that_leads_nowhere_holds_nothing(book, ref):
+    assert LocalSecrets(book).fetch(ref, Caller(project_id="p")) is None
+
+
+def test_bytes_come_as_base64(api, book):
+    bundle = SITE.pkcs12()
+    made = api.call("POST", "/v1/secrets", payload=base64.encodebytes(bundle).decode(),
+                    payload_content_type="application/octet-stream", payload_content_encoding="base64")
+    assert LocalSecrets(book).fetch(made.json["secret_ref"], Caller(project_id="p")) == bundle
+
+
+@pytest.mark.parametrize("body", [
+    pytest.param({"name": "empty"}, id="no payload"),
+    pytest.param({"payload": 5}, id="a number"),
+    pytest.param({"payload": "***", "payload_content_encoding": "base64"}, id="not base64"),
+    pytest.param({"payload": "eA==", "payload_content_encoding": "rot13"}, id="unknown encoding"),
+    pytest.param({"payload": "x", "name": "n" * 256}, id="long name"),
+])
+def test_what_is_no_secret_is_refused(api, body):
+    refused = api.call("POST", "/v1/secrets", **body)
+    assert refused.status_code == 400
+    assert "Invalid secret" in refused.json["faultstring"]
+
+
+# At rest.
+
+
+def test_what_is_kept_is_sealed(api, book, tmp_path):
+    api.call("POST", "/v1/secrets", payload=SITE.bundle)
+    with book.store.read() as connection:
+        (kept,) = connection.execute(text("SELECT sealed FROM secrets")).scalars()
+    assert "BEGIN" not in kept
+    assert (tmp_path / "master.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_master_key_is_made_once_and_can_be_changed(tmp_path):
+    file = tmp_path / "keys" / "master.key"
+    sealed = ensure_sealer(file).seal(b"secret")
+    assert ensure_sealer(file).open(sealed) == b"secret"
+    file.write_bytes(Fernet.generate_key() + b"\n" + file.read_bytes())
+    renewed = ensure_sealer(file)
+    assert renewed.open(sealed) == b"secret"
+    assert Sealer(file.read_bytes().split()[0]).open(renewed.seal(b"new")) == b"new"
+
+
+def test_another_hosts_key_opens_nothing_and_says_what_to_do(tmp_path):
+    sealed = ensure_sealer(tmp_path / "one").seal(b"secret")
+    with pytest.raises(GiveUp, match="master_key_file on every host"):
+        ensure_sealer(tmp_path / "other").open(sealed)
+
+
+def test_a_file_that_holds_no_key_stops_the_command(tmp_path):
+    (tmp_path / "master.key").write_text("nonsense")
+    with pytest.raises(SetupError, match="cannot use the master key"):
+        ensure_sealer(tmp_path / "master.key")

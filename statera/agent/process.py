@@ -18,6 +18,7 @@ PACKAGES = {"haproxy": "haproxy", "keepalived": "keepalived", "nft": "nftables",
 
 
 PATIENCE_SECONDS = 30
+APPEARS_SECONDS = 3.0
 
 
 def program(name: str) -> str:
@@ -72,12 +73,24 @@ def runs(pid: int, marker: str) -> bool:
         return False
 
 
-async def appear(pid_file: Path, marker: str, *, patience_seconds: float = 3.0) -> int | None:
-    """Wait for a daemon to write its pid file; None when it does not."""
-    deadline = time.monotonic() + patience_seconds
-    while (pid := find(pid_file, marker)) is None and time.monotonic() < deadline:
+async def daemon(argv: Sequence[str], pid_file: Path, marker: str, *, amphora_id: str) -> int:
+    """Start a program that goes into the background and leaves its pid in the file; returns that.
+
+    Raise `TryAgain` when it cannot start, and at once when it has ended again already.
+    """
+    pid_file.unlink(missing_ok=True)
+    await run(argv, amphora_id=amphora_id)
+    deadline = time.monotonic() + APPEARS_SECONDS
+    while not _says_something(pid_file) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
+    pid = find(pid_file, marker)
+    if pid is None:
+        raise TryAgain("DIED_EARLY", f"{argv[0]} ended right after its start")
     return pid
+
+
+def _says_something(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def children(pid: int) -> list[int]:

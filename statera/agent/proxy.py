@@ -72,7 +72,7 @@ class Proxy:
         fill(self._home.l7, plan.files)
         fill(self._home.tls, plan.tls_files)
         if plan.how == "reload" or plan.is_unsure:
-            await process.run([self._command, "-c", "-f", str(self._home.candidate_cfg)])
+            await self._check(plan)
         self._home.candidate_cfg.replace(self._home.haproxy_cfg)
         if plan.how in ("start", "reload"):
             self._forget()
@@ -139,6 +139,17 @@ class Proxy:
         if self._watch:
             self._watch.close()
 
+    async def _check(self, plan: Plan) -> None:
+        """Raise what HAProxy says against the file; if none runs, have the last one run again that it took."""
+        try:
+            await process.run([self._command, "-c", "-f", str(self._home.candidate_cfg)])
+        except DriverError:
+            known = read(self._home.running)
+            last = _running.decode(known).applied if known else plan.running.applied
+            if plan.how == "start" and last != plan.running.applied:
+                await self.follow(afresh("start", last, self._machine))
+            raise
+
     async def _fall_back(self, plan: Plan) -> Plan:
         await asyncio.sleep(self.breath_seconds())
         return await self.follow(instead(plan))
@@ -157,13 +168,10 @@ class Proxy:
         home = self._home
         # Workers whose master was killed go on serving: they hand over, as in a reload.
         lingering = self._lingering()
-        await process.run(
+        pid = await process.daemon(
             [self._command, "-W", "-D", "-f", str(home.haproxy_cfg), "-p", str(home.haproxy_pid),
              "-S", f"{home.master_socket},mode,600", *(("-sf", *map(str, lingering)) if lingering else ())],
-            amphora_id=home.amphora_id)
-        pid = await process.appear(home.haproxy_pid, str(home.haproxy_cfg))
-        if pid is None:
-            raise TryAgain("HAPROXY_DIED", "HAProxy ended right after its start")
+            home.haproxy_pid, str(home.haproxy_cfg), amphora_id=home.amphora_id)
         self._guard(pid)
         cgroup.adopt(home.amphora_id, [pid, *process.children(pid)])
         if not await self._answer(wanted, former=0, patience_seconds=RELOAD_SECONDS):

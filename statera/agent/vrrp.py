@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from statera.agent import cgroup, process
 from statera.agent.files import Home, read, write
-from statera.errors import TryAgain
 from statera.render import keepalived
 from statera.wire import Spec
 
@@ -67,14 +66,11 @@ class Vrrp:
         if not self._home.fault.exists():
             self.fault(is_faulty=False)
         home = self._home
-        for stale in (home.keepalived_pid, home.vrrp_pid):
-            stale.unlink(missing_ok=True)
-        await process.run(
+        home.vrrp_pid.unlink(missing_ok=True)
+        pid = await process.daemon(
             ["keepalived", "--vrrp", "--use-file", str(home.keepalived_conf), "--pid", str(home.keepalived_pid),
-             "--vrrp_pid", str(home.vrrp_pid)], amphora_id=home.amphora_id)
-        pid = await process.appear(self._home.keepalived_pid, str(self._home.keepalived_conf))
-        if pid is None:
-            raise TryAgain("KEEPALIVED_DIED", "keepalived ended right after its start")
+             "--vrrp_pid", str(home.vrrp_pid)],
+            home.keepalived_pid, str(home.keepalived_conf), amphora_id=home.amphora_id)
         cgroup.adopt(self._home.amphora_id, [pid, *process.children(pid)])
         return pid
 

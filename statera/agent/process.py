@@ -81,16 +81,17 @@ async def daemon(argv: Sequence[str], pid_file: Path, marker: str, *, amphora_id
     pid_file.unlink(missing_ok=True)
     await run(argv, amphora_id=amphora_id)
     deadline = time.monotonic() + APPEARS_SECONDS
-    while not _says_something(pid_file) and time.monotonic() < deadline:
+    while (pid := find(pid_file, marker)) is None and not _has_died(pid_file) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
-    pid = find(pid_file, marker)
     if pid is None:
         raise TryAgain("DIED_EARLY", f"{argv[0]} ended right after its start")
     return pid
 
 
-def _says_something(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
+def _has_died(pid_file: Path) -> bool:
+    """Whether the file names a process that is no more; one that executes itself anew only lacks a command line."""
+    pid = pid_file.read_text().strip() if pid_file.exists() else ""
+    return pid.isdigit() and not Path(f"/proc/{pid}").exists()
 
 
 def children(pid: int) -> list[int]:

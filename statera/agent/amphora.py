@@ -146,7 +146,8 @@ class Amphora:
 
     async def _pass(self, backoff: float) -> float | None:
         """Bring the amphora to its spec; None, or after how many seconds to try again."""
-        if self._wanted is None:
+        wanted = self._wanted
+        if wanted is None:
             return None
         started = time.monotonic()
         try:
@@ -155,7 +156,7 @@ class Amphora:
             # Whatever went wrong, the next pass may mend it.
             if not isinstance(error, DriverError):
                 _log.exception("amphora %s", self.home.amphora_id)
-            await self._stand_back(str(error) or repr(error))
+            await self._stand_back(wanted, str(error) or repr(error))
             return backoff * random.uniform(0.75, 1.25)
         self._faulty = ""
         self.version = plan.running.applied.version
@@ -220,11 +221,8 @@ class Amphora:
         write(self.home.filter, text)
         return True
 
-    async def _stand_back(self, why: str) -> None:
+    async def _stand_back(self, spec: Spec, why: str) -> None:
         """After a failed pass: say why, and let the peer serve if this side cannot."""
-        spec = self._wanted
-        if spec is None:
-            return
         if why != self._faulty:
             _log.warning("amphora %s: %s", spec.amphora_id, why)
         self._faulty = why

@@ -82,7 +82,7 @@ def afresh(how: How, wanted: Spec, machine: Machine) -> Plan:
     new = proxied(awake(wanted))
     running = Running(applied=tls.bare(new), loaded=tls.bare(new))
     return Plan(how=how, running=running, file=haproxy.render(new, machine), files=files(new),
-                tls_files=rendered.files(new))
+                tls_files=rendered.files(new), is_unsure=l7.is_unsure(None, new))
 
 
 def instead(plan: Plan) -> Plan:

@@ -34,9 +34,9 @@ def commands(old: Spec, new: Spec) -> Iterator[str]:
         yield from map_commands(f"{l7.FOLDER}/{file}", before.get(file, {}), table)
 
 
-def is_unsure(old: Spec, new: Spec) -> bool:
+def is_unsure(old: Spec | None, new: Spec) -> bool:
     """Whether there is something new that only HAProxy itself knows to be right: a regular expression."""
-    known = l7.tests(old)
+    known = l7.tests(old) if old else {}
     return any(made.method == "reg" and made != known.get(file) for file, made in l7.tests(new).items())
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from statera.agent import cgroup, namespace, process, runtime
 from statera.agent.apply import Plan, Running, afresh, changes, instead, members
@@ -147,7 +148,8 @@ class Proxy:
             known = read(self._home.running)
             last = _running.decode(known).applied if known else plan.running.applied
             if plan.how == "start" and last != plan.running.applied:
-                await self.follow(afresh("start", last, self._machine))
+                # What runs is remembered without its certificates.
+                await self.follow(replace(afresh("start", last, self._machine), tls_files=plan.tls_files))
             raise
 
     async def _fall_back(self, plan: Plan) -> Plan:

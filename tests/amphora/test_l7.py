@@ -4,6 +4,8 @@
 import hashlib
 import http.client
 import itertools
+import os
+import signal
 import ssl
 import time
 
@@ -213,13 +215,16 @@ def test_values_actions_targets_and_codes_change_in_the_same_worker(lab, node, t
     assert ask(lab, X_Why="x a;b \\# <<x")[0] == 403
 
 
-def test_a_policy_that_no_haproxy_can_read_changes_nothing(lab, node, serving):
+def test_a_policy_that_no_haproxy_can_read_changes_nothing(lab, node, serving, wait_until):
     """Python takes this regular expression, and so does the API; HAProxy does not."""
     good = with_policies(serving, policy(rule("PATH", "REGEX", "^/a", id="r"), id="p"))
     node.put(good)
     bad = with_policies(good, policy(rule("PATH", "REGEX", "^/b{70000}", id="r"), id="p"))
     assert "number too big in {} quantifier" in (node.put(bad).failure or "")
     assert [ask(lab, path)[0] for path in ("/a", "/b")] == [403, 200]
+    # Nor does it keep a HAProxy that dies from coming back.
+    os.kill(node.pids(serving)[0], signal.SIGKILL)
+    wait_until(lambda: [ask(lab, path)[0] for path in ("/a", "/b")] == [403, 200])
     mended = with_policies(bad, policy(rule("PATH", "REGEX", "^/b", id="r"), id="p"))
     assert node.put(mended).failure is None
     assert [ask(lab, path)[0] for path in ("/a", "/b")] == [200, 403]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from statera.render import flows, haproxy, keepalived, l7, nftables
+from statera.render import flows, haproxy, keepalived, l7, nftables, tls
 from statera.render.backends import proxied
 from statera.render.haproxy import Machine
 from statera.wire import Spec
@@ -28,6 +28,8 @@ def rendered(case: str) -> Iterator[tuple[Path, str]]:
     yield HERE / case / "filter.nft", nftables.render(spec)
     yield HERE / case / "flows.nft", flows.render(spec)
     yield from ((HERE / case / l7.FOLDER / name, text) for name, text in l7.files(spec).items())
+    lists = {name: text for name, text in tls.files(spec).items() if name.endswith(".list")}
+    yield from ((HERE / case / tls.FOLDER / name, text) for name, text in lists.items())
 
 
 def main() -> None:

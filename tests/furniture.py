@@ -13,7 +13,8 @@ from statera.api.resources import amphorae
 from statera.config import Settings
 from statera.store import tables
 
-ROUTES = (lambda service: [*app.routes(service), *amphorae.routes(service)])(Service(Settings(), None, None, None))
+SERVICE = Service(Settings(), None, None, None)
+ROUTES = [*app.routes(SERVICE, forecast=lambda _load_balancer_id: []), *amphorae.routes(SERVICE)]
 OPERATIONS = list(operations.operations(ROUTES))
 """Everything that the API can be asked."""
 

@@ -158,7 +158,8 @@ def worlds(tmp_path: Path, empty_database: Path) -> Iterator[Callable[..., World
         database = tmp_path / f"statera-{len(stores)}.db"
         shutil.copy(empty_database, database)
         stores.append(Store(f"sqlite:///{database}"))
-        return World(stores[-1], build(settings, conf, stores[-1], NoopNetwork(), secrets=NoopSecrets()))
+        return World(stores[-1], build(settings, conf, stores[-1], NoopNetwork(), secrets=NoopSecrets(),
+                                       forecast=lambda _load_balancer_id: []))
 
     yield make
     for store in stores:

@@ -80,6 +80,7 @@ class Amphora:
         self._wanted = self._stored = _spec.decode(stored) if stored else None
         self._probe.restore()
         self._flows.restore()
+        self._checks.restore()
 
     def start(self) -> None:
         """Adopt what runs, repair what does not, and follow what is wanted, in a task of its own."""

@@ -6,12 +6,14 @@ import contextlib
 import ipaddress
 import os
 import re
+import secrets
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from msgspec import Struct
 
+from statera.agent import sctp
 from statera.wire import MonitorSpec
 
 MOST_HEAD = 4096
@@ -100,10 +102,31 @@ async def by_echo(target: Target, open_: Open) -> None:
         head = struct.pack("!BBH", ask, 0, 0 if target.is_six else checksum(struct.pack("!BBH", ask, 0, 0) + body))
         await loop.sock_sendall(link, head + body)
         while True:
-            data = await loop.sock_recv(link, 2048)
-            payload = data if target.is_six else data[(data[0] & 15) * 4:]
-            if payload[0] == reply and payload[4:] == body:
+            answer = payload(target, await loop.sock_recv(link, 2048))
+            if answer[0] == reply and answer[4:] == body:
                 return
+
+
+async def by_init(target: Target, open_: Open) -> None:
+    """Somebody listens who accepts an association, which is given up at once."""
+    loop = asyncio.get_running_loop()
+    source, tag = 1024 + secrets.randbelow(64_000), 1 + secrets.randbelow(2**32 - 1)
+    async with connected(target, open_, kind=socket.SOCK_RAW, protocol=socket.IPPROTO_SCTP) as link:
+        await loop.sock_sendall(link, sctp.packed(sctp.Packet(source, target.port, 0, sctp.INIT, tag)))
+        while True:
+            answer = sctp.parsed(payload(target, await loop.sock_recv(link, 2048)))
+            if answer is None or (answer.source, answer.port, answer.tag) != (target.port, source, tag):
+                continue
+            if answer.chunk != sctp.INIT_ACK:
+                raise ConnectionError("refused")
+            end = sctp.Packet(source, target.port, answer.offered, sctp.ABORT)
+            await loop.sock_sendall(link, sctp.packed(end))
+            return
+
+
+def payload(target: Target, data: bytes) -> bytes:
+    """What a raw socket received, without the header that it is given in version 4."""
+    return data if target.is_six else data[(data[0] & 15) * 4:]
 
 
 def checksum(data: bytes) -> int:
@@ -117,5 +140,6 @@ ASKS: dict[str, Ask] = {
     "TCP": by_connection,
     "HTTP": by_http,
     "UDP-CONNECT": by_datagram,
+    "SCTP": by_init,
     "PING": by_echo,
 }

@@ -8,15 +8,19 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 
+import msgspec
+
 from statera.agent import namespace
 from statera.agent.apply import awake
 from statera.agent.asking import ASKS, Target
-from statera.agent.files import Home
+from statera.agent.files import Home, read, write
 from statera.agent.flows import Enter
 from statera.render.backends import DATAGRAMS, is_pinged
 from statera.wire import MonitorSpec, PoolSpec, Spec
 
 SPREAD_SECONDS = 1.0
+
+_ids = msgspec.json.Decoder(tuple[str, ...])
 
 
 class Checks:
@@ -30,6 +34,11 @@ class Checks:
         self._targets: dict[str, Target] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._pulses: dict[str, int] = {}
+
+    def restore(self) -> None:
+        """Take from the disk who was down, so that nobody else is asked first. Raise `msgspec.DecodeError`."""
+        stored = read(self._home.down)
+        self._pulses = dict.fromkeys(_ids.decode(stored) if stored else (), 0)
 
     def words(self) -> dict[str, str]:
         """What to say of members that HAProxy serves and the agent pings."""
@@ -57,6 +66,7 @@ class Checks:
                 self._targets[id_] = target
                 self._pulses.setdefault(id_, target.monitor.max_retries)
                 self._tasks[id_] = asyncio.create_task(self._check_for_ever(id_, target), name=f"check of {id_}")
+        self._pulses = {id_: self._pulses[id_] for id_ in self._targets}
 
     async def stop(self) -> None:
         """Check no more; repeating is harmless."""
@@ -76,6 +86,7 @@ class Checks:
             before = self._pulses[id_]
             self._pulses[id_] = beat(before, target.monitor, is_well=is_well)
             if is_up(before, target.monitor) != is_up(self._pulses[id_], target.monitor):
+                write(self._home.down, msgspec.json.encode(sorted(self.down)))
                 await self._changed()
 
     async def _ask(self, target: Target) -> bool:

@@ -136,7 +136,7 @@ class Flows:
             counted = await asyncio.to_thread(netfilter.counters, TABLE)
             if time.monotonic() >= self._count_at:
                 started = time.monotonic()
-                self._open = tallied(await asyncio.to_thread(netfilter.flows))
+                self._open = await asyncio.to_thread(lambda: tallied(netfilter.flows()))
                 self._count_at = time.monotonic() + COUNT_SHARE * (time.monotonic() - started)
         served = {number: listener.id for number, listener in flows.flow_listeners(spec)}
         for number in [number for number in self._tally.workers if number not in served]:

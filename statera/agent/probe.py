@@ -103,7 +103,7 @@ class Probe:
     async def _observe(self, *, is_broken: bool) -> Report | None:
         """All there is to say; None while HAProxy is being started or reloaded."""
         if not self._proxy.alive and is_broken:
-            return Report(amphora_id=self._home.amphora_id, full=True)
+            return joined(Report(amphora_id=self._home.amphora_id, full=True), await self._flows.observe())
         if not self._proxy.alive or self._proxy.running is None:
             return None
         spec = self._proxy.running.applied

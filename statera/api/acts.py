@@ -50,11 +50,6 @@ class Service(Struct, frozen=True):
         return self.settings.api_settings.strict_immutability
 
     @property
-    def pretends(self) -> bool:
-        """Whether amphorae carry no traffic."""
-        return self.settings.controller_worker.compute_driver == "noop"
-
-    @property
     def has_quotas(self) -> bool:
         return self.settings.api_settings.auth_strategy != "noauth"
 
@@ -134,8 +129,7 @@ class Act:
 
     def require_served(self, kind: str, values: Mapping[str, Any]) -> None:
         """The provider can serve such an object. Raise `ProviderUnsupported`."""
-        capabilities.require(
-            self.load_balancer["provider"], kind, values, pretends=self.service.pretends, in_tree=self._is_new)
+        capabilities.require(self.load_balancer["provider"], kind, values, in_tree=self._is_new)
 
     def require_lb(self) -> None:
         """A child may change: strictly, only while the load balancer is ACTIVE; else unless it is going."""

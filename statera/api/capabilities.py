@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each provider can do, as tables: the single place that refuses what no data plane would serve."""
+"""What each provider can do, as tables: the single place that refuses what its data plane would not serve."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,18 +33,11 @@ REFUSED = (
 )
 """What the amphora provider refuses by contract, but for objects that come with a whole tree."""
 
-UNSERVED = (
-    Unsupported("healthmonitor", outside("type", "HTTP", "HTTPS", "TLS-HELLO", "TCP", "UDP-CONNECT", "PING"),
-                "health monitors of type {}"),
-)
-"""What amphorae do not serve; those that only pretend to run do not mind."""
-
 
 class Provider(Struct, frozen=True):
     """*flavor* and *zone* describe what profiles may hold (*picky*: nothing else); *zone* None: no zones at all."""
 
     refused: tuple[Unsupported, ...] = ()
-    unserved: tuple[Unsupported, ...] = ()
     flavor: Mapping[str, str] = {}
     zone: Mapping[str, str] | None = {}
     picky: bool = True
@@ -72,8 +65,8 @@ NOOP_ZONE = {
 }
 
 PROVIDERS: Mapping[str, Provider] = {
-    **dict.fromkeys(("amphora", "amphorav2", "octavia"), Provider(REFUSED, UNSERVED, FLAVOR, ZONE)),
-    **dict.fromkeys(("noop_driver", "noop_driver-alt"), Provider((), (), NOOP_FLAVOR, NOOP_ZONE, picky=False)),
+    **dict.fromkeys(("amphora", "amphorav2", "octavia"), Provider(REFUSED, FLAVOR, ZONE)),
+    **dict.fromkeys(("noop_driver", "noop_driver-alt"), Provider((), NOOP_FLAVOR, NOOP_ZONE, picky=False)),
 }
 
 
@@ -91,14 +84,12 @@ def enabled(name: str, names: Mapping[str, str]) -> Provider:
     return provider(name)
 
 
-def require(name: str, kind: str, values: Values, *, pretends: bool, in_tree: bool) -> None:
-    """Raise `ProviderUnsupported` when the provider cannot serve such an object.
+def require(name: str, kind: str, values: Values, *, in_tree: bool) -> None:
+    """Raise `ProviderUnsupported` when the provider refuses such an object.
 
-    *pretends*: its amphorae carry no traffic. *in_tree*: the object comes with a whole load balancer.
+    *in_tree*: the object comes with a whole load balancer.
     """
-    serving = provider(name)
-    rows = (() if in_tree else serving.refused) + (() if pretends else serving.unserved)
-    for row in rows:
+    for row in () if in_tree else provider(name).refused:
         value = row.value(values) if row.kind == kind else None
         if value is not None:
             raise ProviderUnsupported(name, row.text.format(value))

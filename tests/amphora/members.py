@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Members for the amphora tests: HTTP on port 80 says who was asked and how, TCP and UDP on port 90 echo."""
+"""Members for the amphora tests: HTTP on port 80 says who was asked and how, TCP and UDP on port 90 echo.
+
+SCTP on port 90 accepts, elsewhere refuses: by hand, as most kernels at hand speak none.
+"""
 
 import asyncio
 import json
 import socket
 import struct
 import sys
+
+from statera.agent import sctp
 
 
 async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,7 +67,22 @@ def echo_datagrams(family: socket.AddressFamily) -> None:
     asyncio.get_running_loop().add_reader(server, answer)
 
 
+def accept_associations() -> None:
+    server = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP)
+
+    def answer() -> None:
+        data, client = server.recvfrom(2048)
+        packet, address = sctp.parsed(data[(data[0] & 15) * 4:]), data[16:20]
+        if packet and packet.chunk == sctp.INIT:
+            chunk = sctp.INIT_ACK if packet.port == 90 else sctp.ABORT
+            reply = sctp.packed(sctp.Packet(packet.port, packet.source, packet.offered, chunk, address[3]))
+            server.sendmsg([reply], [(socket.IPPROTO_IP, 8, struct.pack("=I4s4x", 0, address))], 0, client)
+
+    asyncio.get_running_loop().add_reader(server, answer)
+
+
 async def main() -> None:
+    accept_associations()
     for family in PACKET_INFO:
         echo_datagrams(family)
     await asyncio.start_server(http, None, 80, backlog=4096)

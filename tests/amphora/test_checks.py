@@ -24,6 +24,7 @@ def flow_spec(lab, check, *members):
     pytest.param(monitor("UDP-CONNECT"), 90, 91, id="udp-connect"),
     pytest.param(monitor("TCP"), 90, 91, id="tcp"),
     pytest.param(monitor("HTTP", url_path="/", expected_codes="200-204"), 80, 90, id="http"),
+    pytest.param(monitor("SCTP"), 90, 91, id="sctp"),
     pytest.param(monitor("PING"), None, None, id="ping"),
 ])
 def test_a_member_that_fails_gets_no_flows(lab, node, check, good, bad):

@@ -3,6 +3,7 @@
 
 import pytest
 
+from statera.agent import sctp
 from statera.agent.asking import checksum, expects, request
 from statera.agent.checks import beat, carried, is_up
 from statera.wire import MonitorSpec
@@ -56,3 +57,11 @@ def test_a_checksum_makes_the_whole_sum_up_to_nothing():
     data = bytes(range(24))
     whole = data + checksum(data).to_bytes(2, "big")
     assert checksum(whole) == 0
+
+
+def test_an_sctp_packet_is_read_as_it_was_written():
+    packet = sctp.Packet(4001, 53, 0, sctp.INIT, 7)
+    assert sctp.parsed(sctp.packed(packet)) == packet
+    assert sctp.parsed(b"short") is None
+    # RFC 3720, B.4: the checksum of 32 bytes of nought.
+    assert sctp.crc32c(bytes(32)) == 0x8A9136AA

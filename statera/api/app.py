@@ -11,7 +11,7 @@ import msgspec
 from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi
 
-from statera.api import faults, outlook, page, summaries
+from statera.api import faults, outlook, page, rules, summaries
 from statera.api.acts import Service
 from statera.api.faults import NotAcceptable, NothingThere, Plain, TooLarge
 from statera.api.handlers import Child, Collection, Item
@@ -95,6 +95,8 @@ def build(
     strategy = settings.api_settings.auth_strategy
     if strategy not in IDENTITY:
         raise SetupError(f"[api_settings] auth_strategy = {strategy} is not one of {', '.join(IDENTITY)}")
+    if bad := rules.bad_defaults(settings.api_settings):
+        raise SetupError(f"[api_settings] {'; '.join(bad)}")
     service = Service(settings, store, network, Policy(conf, everyone_is_admin=strategy == "noauth"), secrets, sealer)
     app: Wsgi = IDENTITY[strategy](application(service, mounts=mounts, forecast=forecast), settings, conf)
     return front(_edged(app, conf), largest_body=settings.api_settings.max_request_body_size)

@@ -182,7 +182,7 @@ def _grow(
 def look_outside(service: Service, identity: Identity, place: Place, sent: Values) -> None:
     if "vip_sg_ids" in sent:
         service.policy.require(identity, "loadbalancer:put:vip_sg_ids", project_id=place.project_id)
-    if sent.get("vip_qos_policy_id"):
+    if sent.get("vip_qos_policy_id") not in (None, place.values["vip_qos_policy_id"]):
         vip.require_qos(service.network, identity.caller, sent["vip_qos_policy_id"])
     vip.require_groups(service.network, identity.caller, sent.get("vip_sg_ids") or ())
 

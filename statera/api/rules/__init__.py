@@ -13,6 +13,7 @@ from statera.api.rules.cases import Case as Case
 from statera.api.rules.cases import Rule, Values, rule, when
 from statera.api.rules.cases import check as check
 from statera.api.rules.certificates import good_authority, good_certificates
+from statera.config import ApiSettings
 from statera.errors import ApiError, BadRequest, DisabledOption, Invalid, InvalidOption
 
 # Pools behind listeners.
@@ -94,6 +95,22 @@ def good_alpn(case: Case) -> ApiError | None:
         return None
     return Invalid("Empty ALPN protocol list. Either specify at least one ALPN protocol or remove this parameter to "
                    "use the default.")
+
+
+def bad_defaults(settings: ApiSettings) -> list[str]:
+    """What the operator's TLS defaults say that no user might: the option and why, nothing for good ones."""
+    said = {
+        "tls_ciphers": ("default_listener_ciphers", "default_pool_ciphers"),
+        "tls_versions": ("default_listener_tls_versions", "default_pool_tls_versions"),
+    }
+    rules = {"tls_ciphers": good_ciphers, "tls_versions": good_tls_versions}
+    unknown = settings.minimum_tls_version not in ("", *TLS_VERSIONS)
+    if unknown:
+        return [f"minimum_tls_version = {settings.minimum_tls_version} is not one of {', '.join(TLS_VERSIONS)}"]
+    return [
+        f"{option}: {fault}" for field, options in said.items() for option in options
+        if (fault := rules[field](Case({field: getattr(settings, option)}, {}, settings)))
+    ]
 
 
 # Listeners.

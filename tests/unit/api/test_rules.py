@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from statera.api import rules
 from statera.api.rules import l7
+from statera.config import ApiSettings
 from statera.errors import ApiError
 
 
@@ -67,3 +68,20 @@ def test_pools_fit_listeners(listener, pool, fits):
 def test_reserved_addresses_are_refused_however_spelt(address):
     with pytest.raises(ApiError, match="is not a valid option for member address"):
         rules.reserved(address, ["169.254.169.254", "0:0:0:0:0:0:ffff:7"])
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    pytest.param({}, [], id="as shipped"),
+    pytest.param({"minimum_tls_version": "TLSv1.3"}, [
+        "default_listener_tls_versions: Validation failure: Requested TLS versions are less than the minimum: "
+        "TLSv1.2 < TLSv1.3",
+        "default_pool_tls_versions: Validation failure: Requested TLS versions are less than the minimum: "
+        "TLSv1.2 < TLSv1.3"], id="older than the minimum"),
+    pytest.param({"default_pool_ciphers": "RC4-MD5", "tls_cipher_prohibit_list": "RC4-MD5:RC4-SHA"}, [
+        "default_pool_ciphers: Validation failure: The following ciphers have been prohibited by an administrator: "
+        "RC4-MD5"], id="a prohibited cipher"),
+    pytest.param({"minimum_tls_version": "TLS1"}, [
+        "minimum_tls_version = TLS1 is not one of SSLv3, TLSv1, TLSv1.1, TLSv1.2, TLSv1.3"], id="a misspelt minimum"),
+])
+def test_an_operators_tls_defaults_keep_the_rules_that_users_keep(options, said):
+    assert rules.bad_defaults(ApiSettings(**options)) == said

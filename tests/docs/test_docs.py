@@ -43,7 +43,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
                        capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md", "docs/how-to/terminate-tls.md"])
 def test_what_the_document_has_one_type_works(document: str, environment: dict[str, str], tmp_path: Path) -> None:
     script = "set -eux -o pipefail\n" + typed(ROOT / document).replace(STATE, environment["STATERA_STATE"])
     said = tmp_path / "said"

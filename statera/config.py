@@ -161,6 +161,9 @@ class HouseKeeping(Struct, frozen=True, kw_only=True):
     load_balancer_expiry_age: Annotated[int, doc("Seconds that deleted load balancers are kept.")] = 604_800
     amphora_expiry_age: Annotated[int, doc("Seconds that rows of removed amphorae are kept.")] = 604_800
     event_expiry_age: Annotated[int, doc("Seconds that events are kept.")] = 2_592_000
+    certificate_warning_days: Annotated[
+        int, doc("Days before a certificate in use runs out that an event says so.")
+    ] = 14
 
 
 class Agent(Struct, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
         try:
             tidy(store, settings.house_keeping, stop)
             suspects = collect_orphans(store, network, suspects)
+            warn_of_expiry(store, settings.house_keeping.certificate_warning_days)
         except (SQLAlchemyError, DriverError) as error:
             LOG.error("this round of housekeeping failed, the next will try again: %s", error)
         stop.wait(settings.house_keeping.cleanup_interval)
@@ -80,6 +81,16 @@ def collect_orphans(
         LOG.warning("housekeeping: ports of %s, which is no more, are released", orphan.id)
         (network.release_vip if orphan.is_load_balancer else network.release_amphora_ports)(orphan.id)
     return orphans - suspects
+
+
+def warn_of_expiry(store: Store, days: int) -> None:
+    """An event for each certificate in use that runs out within so many days; repeating says nothing again."""
+    with store.read() as connection:
+        found = sweep.expiring(connection, utc_now() + timedelta(days=days))
+    if found:
+        with store.write() as connection:
+            for expiry in found:
+                sweep.tell_expiry(connection, expiry)
 
 
 def _ago(seconds: float) -> datetime:

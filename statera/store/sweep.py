@@ -4,9 +4,10 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, case, delete, exists, func, select
+from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, select
 
 from statera.store.clock import now_ms
+from statera.store.events import Event, record
 from statera.store.settle import ask_for_pass
 from statera.store.tables import (
     amphorae,
@@ -16,6 +17,7 @@ from statera.store.tables import (
     load_balancers,
     node_tokens,
     ports,
+    sealed_secrets,
     tags,
 )
 
@@ -26,6 +28,18 @@ class Orphan(NamedTuple):
     id: str
     is_load_balancer: bool
 
+
+class Expiry(NamedTuple):
+    """A certificate that runs out; *mark* tells its content from others."""
+
+    load_balancer_id: str
+    ref: str
+    mark: str
+    expires_at: datetime
+
+
+EXPIRES, MARK = "certificate_expires", 36
+"""The event's reason, and how much of a digest an event has room for."""
 
 ROWS_AT_ONCE = 100
 """Small bites: no transaction of housekeeping makes anybody wait."""
@@ -81,6 +95,27 @@ def purge_tokens(connection: Connection) -> int:
 def purge_idempotency_keys(connection: Connection) -> int:
     """Remove answers that nobody may ask for again. Returns how many."""
     return connection.execute(delete(idempotency_keys).where(idempotency_keys.c.expires_ms < now_ms())).rowcount
+
+
+def expiring(connection: Connection, before: datetime) -> list[Expiry]:
+    """At most `ROWS_AT_ONCE` certificates in use that run out *before* and of which nobody has been told yet."""
+    used, told = sealed_secrets.c, events.c
+    said = exists().where(
+        told.load_balancer_id == used.load_balancer_id, told.reason == EXPIRES, told.object_id == _short(used.digest))
+    found = select(used.load_balancer_id, used.ref, _short(used.digest).label("mark"), used.expires_at)
+    rows = connection.execute(found.where(used.expires_at < before, ~said).limit(ROWS_AT_ONCE))
+    return [Expiry(*row) for row in rows]
+
+
+def tell_expiry(connection: Connection, expiry: Expiry) -> None:
+    """Say it, once for each content of a secret."""
+    record(connection, Event(
+        load_balancer_id=expiry.load_balancer_id, reason=EXPIRES, object_type="certificate", object_id=expiry.mark,
+        fault="user", message=f"the certificate {expiry.ref} runs out on {expiry.expires_at:%Y-%m-%d %H:%M} UTC"))
+
+
+def _short(digest: ColumnElement[str]) -> ColumnElement[str]:
+    return func.substr(digest, 1, MARK)
 
 
 def orphans(connection: Connection, device_owner: str) -> frozenset[Orphan]:

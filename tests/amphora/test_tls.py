@@ -14,6 +14,8 @@ from certificates import Authority
 from cryptography.hazmat.primitives.hashes import SHA1
 from msgspec.structs import replace
 
+from statera.agent.files import write
+from statera.agent.teardown import demolish
 from statera.wire import MonitorSpec, PemFile, TlsSpec
 
 ROOT = Authority("root")
@@ -228,6 +230,38 @@ def test_hosts_come_and_go_in_the_same_worker(lab, node, serving, client):
     assert set(node.pids(spec)) <= set(pids)
     assert node.put(with_listener(replace(both, version=6), timeout_client_data=9_000)).how == "reload"
     assert client().ask(lab, "shop.example.com")["served"] == "shop.example.com"
+
+
+def test_an_agent_that_comes_back_knows_what_runs_and_renews_it(lab, node, serving, client):
+    spec = terminated(serving)
+    node.put(spec)
+    pids = node.pids(spec)
+    node.stop()
+    assert client().ask(lab)["served"] == "www.example.com"
+    again = lab.host()
+    again.carry(lab.network, spec.amphora_id)
+    assert again.put(spec).how == "nothing"
+    assert again.put(replace(spec, version=9, pem_files=(pem_file("default.pem", NEWS.bundle),))).how == "runtime"
+    assert client().ask(lab)["served"] == "news.example.com"
+    assert set(again.pids(spec)) <= set(pids)
+
+
+def test_after_a_reboot_a_listener_has_its_certificate_again(lab, node, serving, client):
+    spec = terminated(serving)
+    node.put(spec)
+    home = node.home(spec)
+    node.stop()
+    reboot(home)
+    lab.host()
+    assert client().ask(lab)["served"] == "www.example.com"
+
+
+def reboot(home):
+    """What a reboot takes: processes, namespace and all below /run."""
+    spec, folder = home.spec.read_bytes(), home.folder
+    demolish(home)
+    folder.mkdir(parents=True)
+    write(home.spec, spec)
 
 
 def test_keys_are_for_root_alone_and_leave_with_their_listener(lab, node, serving):

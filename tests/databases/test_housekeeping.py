@@ -7,13 +7,13 @@ from uuid import uuid4
 
 from sqlalchemy import insert, select
 
-from statera.commands.housekeeping import collect_orphans, tidy
+from statera.commands.housekeeping import collect_orphans, tidy, warn_of_expiry
 from statera.config import HouseKeeping
 from statera.drivers.network.noop import NoopNetwork
 from statera.store.clock import now_ms
 from statera.store.events import Event, record, utc_now
 from statera.store.sweep import rouse
-from statera.store.tables import amphorae, events, load_balancers, networks, node_tokens, ports
+from statera.store.tables import amphorae, events, load_balancers, networks, node_tokens, ports, sealed_secrets
 
 DAY = HouseKeeping(load_balancer_expiry_age=86_400, amphora_expiry_age=86_400, event_expiry_age=86_400)
 LONG_AGO = utc_now() - timedelta(days=2)
@@ -97,3 +97,17 @@ def test_what_is_under_way_while_nobody_looks_gets_a_pass_a_bite_at_a_time(store
         assert set(found) == set(stuck)
         later = connection.execute(select(due).where(load_balancers.c.id == backing_off)).scalar_one()
     assert later == 10**15
+
+
+def test_a_certificate_that_runs_out_soon_is_said_once(store, load_balancer):
+    lb, soon, later = load_balancer(), utc_now() + timedelta(days=3), utc_now() + timedelta(days=90)
+    with store.write() as connection:
+        for ref, expires_at in (("soon", soon), ("later", later), ("authority", None)):
+            connection.execute(insert(sealed_secrets).values(
+                load_balancer_id=lb, ref=ref, digest=(ref * 12)[:64], sealed="x", expires_at=expires_at))
+    for _ in range(2):
+        warn_of_expiry(store, 14)
+    with store.read() as connection:
+        (event,) = connection.execute(select(events)).all()
+    assert (event.reason, event.fault) == ("certificate_expires", "user")
+    assert event.message == f"the certificate soon runs out on {soon:%Y-%m-%d %H:%M} UTC"

@@ -23,6 +23,7 @@ from statera.fleet.service import Service
 from statera.store import nodes, tables
 from statera.store.engine import Store
 from statera.store.events import utc_now
+from statera.store.secrets import Sealer
 from statera.store.wake import Waker
 from statera.wire import Applied, Join, LocalNetwork, Report, Roster, Spec
 
@@ -97,10 +98,10 @@ class World:
             return nodes.make_token(connection, name, seconds)
 
     @asynccontextmanager
-    async def service(self, sweep_seconds: float = 0.5) -> AsyncIterator[Service]:
+    async def service(self, sweep_seconds: float = 0.5, sealer: Sealer | None = None) -> AsyncIterator[Service]:
         service = Service(
             self.settings, self.store, wake=Waker(self.store), networks=lambda _: (NETWORK,),
-            sweep_seconds=sweep_seconds)
+            sweep_seconds=sweep_seconds, sealer=sealer)
         await service.start(self.port)
         try:
             yield service

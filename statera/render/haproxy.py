@@ -60,12 +60,12 @@ HEADERS = {
 }
 
 MONITORS = {
-    "TCP": (False, ""),
-    "HTTP": (True, ""),
-    "HTTPS": (True, " check-ssl"),
-    "TLS-HELLO": (False, " check-ssl"),
+    "TCP": (False, False),
+    "HTTP": (True, False),
+    "HTTPS": (True, True),
+    "TLS-HELLO": (False, True),
 }
-"""Type → whether it asks by HTTP, and what its servers' `check` needs besides."""
+"""Type → whether it asks by HTTP, and whether by TLS even where the pool does not speak it."""
 
 METHODS = {method: method for method in (
     "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "OPTIONS", "PATCH", "CONNECT")}
@@ -270,9 +270,8 @@ def check(pool: PoolSpec, member: MemberSpec) -> str:
     monitor = pool.monitor
     if monitor is None:
         return ""
-    _, by_tls = one_of(MONITORS, "health monitor type", monitor.type)
-    # Said also where HAProxy would come to it by itself: with a port or an address of its own a check would not.
-    secure = " check-ssl" if pool.tls else f"{by_tls} verify none" if by_tls else ""
+    by_http, by_tls = one_of(MONITORS, "health monitor type", monitor.type)
+    secure = tls.check(pool.tls, monitor, by_http=by_http) if pool.tls or by_tls else ""
     at = f" addr {address(member.monitor_address)}" if member.monitor_address else ""
     port = f" port {member.monitor_port}" if member.monitor_port else ""
     times = f" check inter {monitor.delay}s fall {monitor.max_retries_down} rise {monitor.max_retries}"

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from statera.errors import GiveUp
-from statera.render.text import refused
-from statera.wire import ListenerSpec, PoolSpec, Spec, TlsSpec
+from statera.render.text import quote, refused
+from statera.wire import ListenerSpec, MonitorSpec, PoolSpec, Spec, TlsSpec
 
 FOLDER = "tls"
 """Where the files lie, below the folder of the sockets."""
@@ -54,6 +54,18 @@ def server(pool: PoolSpec, listener: ListenerSpec, mode: str) -> str:
     shown = f" crt {file(tls.certificates[0])}" if tls.certificates else ""
     alpn = tls if mode == "http" else TlsSpec(tls_versions=tls.tls_versions, tls_ciphers=tls.tls_ciphers)
     return f" ssl{verify}{shown}{sni(tls, listener, mode)}{shared(alpn)}"
+
+
+def check(tls: TlsSpec | None, monitor: MonitorSpec, *, by_http: bool) -> str:
+    """How a server is checked by TLS.
+
+    `check-ssl` is said also where HAProxy would come to it by itself, because a check with a port or an address of
+    its own would not. An HTTP check has no host to name in HTTP/2, which servers take amiss.
+    """
+    verify = "" if tls else " verify none"
+    host = f" check-sni {quote(monitor.domain_name)}" if monitor.domain_name and not (tls and tls.authority) else ""
+    protocol = " check-alpn http/1.1" if by_http and tls and tls.alpn_protocols else ""
+    return f" check-ssl{verify}{host}{protocol}"
 
 
 def sni(tls: TlsSpec, listener: ListenerSpec, mode: str) -> str:

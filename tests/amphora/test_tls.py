@@ -355,13 +355,18 @@ def test_the_first_member_of_a_pool_with_files_loads_them(lab, node, serving, se
 
 @pytest.mark.parametrize("kind", ["HTTPS", "TLS-HELLO", "HTTP", "TCP"])
 def test_checks_of_members_that_speak_tls_speak_tls(lab, node, serving, secure, kind, wait_until):
-    monitor = MonitorSpec(type=kind, delay=1, timeout=1, max_retries=1, max_retries_down=1)
+    monitor = MonitorSpec(
+        type=kind, delay=1, timeout=1, max_retries=1, max_retries_down=1, domain_name="www.example.com")
     good = lab.member(10, protocol_port=443, monitor_port=443)
     plain = lab.member(11, protocol_port=443, monitor_port=80)
-    spec = reencrypted(lab, serving, monitor=monitor, members=(good, plain))
+    spec = reencrypted(lab, serving, monitor=monitor, members=(good, plain), alpn_protocols=("h2", "http/1.1"))
     assert node.put(spec).failure is None
     wait_until(lambda: node.words("members").get(plain.id, "").startswith("DOWN"))
     assert node.words("members")[good.id] == "UP"
+    joining = lab.member(12, protocol_port=443)
+    joined = replace(spec, version=9, pools=(replace(spec.pools[0], members=(good, plain, joining)),))
+    assert node.put(joined).how == "runtime"
+    wait_until(lambda: node.words("members").get(joining.id) == "UP")
 
 
 @pytest.mark.parametrize("kind", ["HTTPS", "TLS-HELLO"])

@@ -9,12 +9,16 @@ import falcon
 import msgspec
 import pytest
 from certificates import Authority
+from click.testing import CliRunner
 from cryptography.fernet import Fernet
 from falcon import testing
 from sqlalchemy import text
 
 from statera.api import faults
 from statera.api.standalone.secrets import mount
+from statera.commands import home
+from statera.commands.home import Home
+from statera.commands.secret import secret
 from statera.drivers.protocols import Caller
 from statera.drivers.secrets.local import LocalSecrets
 from statera.errors import GiveUp, SetupError
@@ -103,11 +107,58 @@ def test_bytes_come_as_base64(api, book):
     pytest.param({"payload": "***", "payload_content_encoding": "base64"}, id="not base64"),
     pytest.param({"payload": "eA==", "payload_content_encoding": "rot13"}, id="unknown encoding"),
     pytest.param({"payload": "x", "name": "n" * 256}, id="long name"),
+    pytest.param({"payload": "x" * 1_000_001}, id="a million characters and one"),
 ])
 def test_what_is_no_secret_is_refused(api, body):
     refused = api.call("POST", "/v1/secrets", **body)
     assert refused.status_code == 400
     assert "Invalid secret" in refused.json["faultstring"]
+
+
+# The command.
+
+
+@pytest.fixture
+def statera(tmp_path):
+    """Runs `statera secret …` on a state folder that was prepared as `statera up` does."""
+    place = Home(tmp_path / "state")
+    with home.held(place):
+        settings = home.prepare(place, home.binds(place, None, None))
+    store = Store(settings.database_url)
+    metadata.create_all(store.engine)
+    store.close()
+
+    def run(*args: object):
+        words = [str(arg) for arg in (*args, "--state", place.state)]
+        return CliRunner().invoke(secret, words, catch_exceptions=True)
+
+    return run
+
+
+def test_the_command_keeps_lists_and_removes(statera, tmp_path):
+    certificate, key = tmp_path / "site.pem", tmp_path / "site.key"
+    certificate.write_text(SITE.pem)
+    key.write_text(SITE.key_pem)
+    ref = statera("add", "site", certificate, key).output.strip()
+    assert ref.startswith("http://127.0.0.1:9876/v1/secrets/")
+    assert f"{ref}  site" in statera("list").output
+    statera("remove", ref)
+    assert statera("list").output == ""
+
+
+def test_the_command_opens_what_a_passphrase_locks(statera, tmp_path):
+    bundle, passphrase = tmp_path / "site.p12", tmp_path / "passphrase"
+    bundle.write_bytes(SITE.pkcs12(b"hush"))
+    passphrase.write_text("hush\n")
+    assert "cannot read the files" in str(statera("add", "site", bundle).exception)
+    assert "/v1/secrets/" in statera("add", "--passphrase-file", passphrase, "site", bundle).output
+
+
+def test_the_command_refuses_what_no_listener_could_use(statera, tmp_path):
+    bundle = tmp_path / "late.pem"
+    bundle.write_text(ROOT.certificate_for("late.example.com", days=-1).bundle)
+    assert "the certificate cannot be used: it ran out" in str(statera("add", "late", bundle).exception)
+    assert "has no user nobody" in str(statera("list", "--user", "nobody").exception)
 
 
 # At rest.

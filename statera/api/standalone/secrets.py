@@ -25,10 +25,13 @@ PREFIXES = ("", "/v1", "/secrets/v1")
 """Where clients look: those that ask no catalogue leave the version out."""
 
 
+MOST_CHARACTERS = 1_000_000
+
+
 class NewSecret(Struct, frozen=True):
     """The body of a POST; what is not here is accepted and means nothing."""
 
-    payload: Annotated[str, Meta(min_length=1)]
+    payload: Annotated[str, Meta(min_length=1, max_length=MOST_CHARACTERS)]
     payload_content_type: str = "text/plain"
     payload_content_encoding: str | None = None
     name: Annotated[str, Meta(max_length=255)] | None = None

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from statera.errors import GiveUp
 from statera.render import tls
-from statera.wire import ListenerSpec, PoolSpec, TlsSpec
+from statera.wire import ListenerSpec, MonitorSpec, PoolSpec, TlsSpec
 
 PLAIN = ListenerSpec(id="l", protocol="HTTP", protocol_port=80)
 SECURE = ListenerSpec(id="l", protocol="TERMINATED_HTTPS", protocol_port=443, tls=TlsSpec(certificates=("d.pem",)))
@@ -51,6 +51,21 @@ def test_a_stream_that_is_not_looked_into_chooses_no_protocol():
     pool = replace(POOL, tls=TlsSpec(alpn_protocols=("h2",)))
     assert " alpn h2" in tls.server(pool, PLAIN, "http")
     assert " alpn" not in tls.server(pool, PLAIN, "tcp")
+
+
+MONITOR = MonitorSpec(type="HTTPS", delay=5, timeout=5, max_retries=3, domain_name="www.example.com")
+H2 = TlsSpec(alpn_protocols=("h2",))
+
+
+@pytest.mark.parametrize(("pool_tls", "by_http", "words"), [
+    pytest.param(None, False, " check-ssl verify none check-sni www.example.com", id="traffic passes through"),
+    pytest.param(TlsSpec(), True, " check-ssl check-sni www.example.com", id="as the pool"),
+    pytest.param(H2, True, " check-ssl check-sni www.example.com check-alpn http/1.1", id="no check by HTTP/2"),
+    pytest.param(H2, False, " check-ssl check-sni www.example.com", id="a handshake"),
+    pytest.param(TRUSTING.tls, True, " check-ssl", id="verified: whoever it says it is"),
+])
+def test_checks(pool_tls, by_http, words):
+    assert tls.check(pool_tls, MONITOR, by_http=by_http) == words
 
 
 @pytest.mark.parametrize("bad", [

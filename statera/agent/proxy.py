@@ -5,7 +5,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -40,6 +40,7 @@ class Proxy:
         self._watch: process.Watch | None = None
         self._answered = 0.0
         self._leaving: dict[str, float] = {}
+        self._healed: dict[str, str] = {}
         self.running: Running | None = None
         self._worker = 0
 
@@ -91,12 +92,17 @@ class Proxy:
         return plan
 
     async def heal(self, words: Mapping[str, str]) -> None:
-        """Let servers be up or down as the agent found these members; repeating is harmless."""
-        if self.running is not None and words:
-            servers = members(self.running.loaded, self.running.loaded)
-            await runtime.lines(self._home.socket, [
-                f"set server {backend}/{member.id} health {words[member.id].lower()}"
-                for backend, _, _, member in servers if member and member.id in words])
+        """Let servers be up or down as the agent found these members, and up again whom it no longer asks."""
+        if self.running is None:
+            return
+        servers = {f"{backend}/{member.id}": member.id
+                   for backend, _, _, member in members(self.running.loaded, self.running.loaded) if member}
+        wanted = {server: words.get(id_, "UP") for server, id_ in servers.items()
+                  if id_ in words or self._healed.get(server) == "DOWN"}
+        news = [f"set server {server} health {word.lower()}" for server, word in wanted.items()
+                if self._healed.get(server) != word]
+        refused = await runtime.command(self._home.socket, news)
+        self._healed = {} if refused else wanted
 
     async def adopt(self) -> bool:
         """Take over the HAProxy that an earlier agent started, if it lives; what it runs is known or reloaded."""
@@ -108,12 +114,16 @@ class Proxy:
             self._worker = int((await runtime.info(self._home.socket))["Pid"])
             known = read(self._home.running)
             self.running = _running.decode(known) if known else None
-            leaving = await self._strangers(self.running) if self.running else []
+            rows = runtime.rows(await runtime.ask(self._home.socket, "show stat -1 4 -1"))
         except (DriverError, OSError, msgspec.DecodeError) as error:
             _log.warning("amphora %s starts anew: its HAProxy cannot be adopted: %s", self._home.amphora_id, error)
             await self.end()
             return False
+        leaving = strangers(self.running, rows) if self.running else []
         self._leaving = dict.fromkeys(leaving, time.monotonic() + DRAIN_SECONDS)
+        # Without a check of HAProxy's own only an earlier agent can have said so.
+        self._healed = {f"{row['pxname']}/{row['svname']}": "DOWN" for row in rows
+                        if row["status"].startswith("DOWN") and not row["check_status"]}
         return True
 
     async def sweep(self) -> None:
@@ -159,6 +169,7 @@ class Proxy:
     def _forget(self) -> None:
         """What runs is uncertain until the file is taken up, also for an agent that follows this one."""
         self.running = None
+        self._healed = {}
         self._home.running.unlink(missing_ok=True)
 
     def _remember(self, running: Running) -> None:
@@ -203,14 +214,6 @@ class Proxy:
             await asyncio.sleep(0.01)
         return False
 
-    async def _strangers(self, running: Running) -> list[str]:
-        """Servers that run but are nobody's member any more: an earlier agent was letting them drain."""
-        servers = members(running.loaded, running.loaded)
-        known = {f"{backend}/{member.id}" for backend, _, _, member in servers if member}
-        rows = runtime.rows(await runtime.ask(self._home.socket, "show stat -1 4 -1"))
-        return [name for row in rows if row["pxname"] not in HIDDEN
-                and (name := f"{row['pxname']}/{row['svname']}") not in known]
-
     def _lingering(self) -> list[int]:
         found = {*cgroup.processes(self._home.amphora_id), *namespace.processes(self._home.amphora_id)}
         return [pid for pid in found if self.is_ours(pid)]
@@ -219,3 +222,10 @@ class Proxy:
         self.close()
         self._watch = process.Watch(pid, self._died)
 
+
+def strangers(running: Running, rows: Iterable[Mapping[str, str]]) -> list[str]:
+    """Servers that run but are nobody's member any more: an earlier agent was letting them drain."""
+    servers = members(running.loaded, running.loaded)
+    known = {f"{backend}/{member.id}" for backend, _, _, member in servers if member}
+    return [name for row in rows if row["pxname"] not in HIDDEN
+            and (name := f"{row['pxname']}/{row['svname']}") not in known]

@@ -65,7 +65,7 @@ def test_pinged_members_of_an_http_pool_go_and_come_back_without_a_reload(lab, n
     assert node.pids(serving) == pids
 
 
-def test_a_reload_does_not_forget_who_is_down(lab, node, serving):
+def test_neither_reload_nor_restart_forgets_who_is_down_until_nobody_asks(lab, node, serving):
     nobody = lab.member(99)
     pinged = replace(serving, version=2, pools=(replace(
         serving.pools[0], members=(*serving.pools[0].members, nobody), monitor=monitor("PING")),))
@@ -77,3 +77,8 @@ def test_a_reload_does_not_forget_who_is_down(lab, node, serving):
     lab.get()
     down = [line.split()[5] for line in node.servers(pinged).splitlines() if nobody.id in line]
     assert down == ["0"]
+    node.stop()
+    again = lab.host()
+    again.put(replace(serving, version=4, pools=(replace(pinged.pools[0], monitor=None),)))
+    up = [line.split()[5] for line in again.servers(pinged).splitlines() if nobody.id in line]
+    assert up == ["2"]

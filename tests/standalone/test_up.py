@@ -341,3 +341,63 @@ def test_a_listener_terminates_tls_with_an_uploaded_certificate(host: Host) -> N
 
     assert within(20, answers)
     assert site.key_pem.encode() not in (host.state / "statera.db").read_bytes()
+
+
+@AS_ROOT
+def test_udp_is_balanced_checked_and_counted_from_the_api_to_the_packet(host: Host) -> None:
+    host.start()
+    vip = host.balance("198.18.6.0/24", gateway="198.18.6.1")
+    [lb] = host.call("v2/lbaas/loadbalancers")["loadbalancers"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as member:
+        member.bind(("198.18.6.1", 0))
+        echo = threading.Thread(target=_echo, args=(member,), daemon=True)
+        echo.start()
+        pool = host.call("v2/lbaas/pools", pool={
+            "loadbalancer_id": lb["id"], "protocol": "UDP", "lb_algorithm": "SOURCE_IP_PORT"})["pool"]
+        host.call("v2/lbaas/healthmonitors", healthmonitor={
+            "pool_id": pool["id"], "type": "UDP-CONNECT", "delay": 3, "timeout": 1, "max_retries": 1})
+        # One that listens and one that does not.
+        for port in (member.getsockname()[1], 9):
+            host.call(f"v2/lbaas/pools/{pool['id']}/members", member={"address": "198.18.6.1", "protocol_port": port})
+        wish = {"loadbalancer_id": lb["id"], "protocol": "UDP", "protocol_port": 80, "default_pool_id": pool["id"]}
+        listener = host.call("v2/lbaas/listeners", listener=wish)["listener"]
+
+        def statuses() -> list[str]:
+            members = host.call(f"v2/lbaas/pools/{pool['id']}/members")["members"]
+            return sorted(member["operating_status"] for member in members)
+
+        assert within(20, lambda: statuses() == ["ERROR", "ONLINE"])
+        assert all(_echoes(vip) for _ in range(8))
+        stats = f"v2/lbaas/listeners/{listener['id']}/stats"
+        assert within(10, lambda: host.call(stats)["stats"]["total_connections"] >= 8)
+        assert _status(vip) == 200
+        host.call("v2/lbaas/listeners", listener={
+            "loadbalancer_id": lb["id"], "protocol": "PROMETHEUS", "protocol_port": 8088})
+        assert within(10, lambda: f'octavia_listener_connections_total{{listener="{listener["id"]}"}}' in _page(vip))
+        member.sendto(b"", member.getsockname())
+        echo.join(5)
+
+
+def _echo(member: socket.socket) -> None:
+    """Send everything back, until an empty datagram comes from the socket itself."""
+    while True:
+        data, client = member.recvfrom(2048)
+        if client == member.getsockname():
+            return
+        member.sendto(data, client)
+
+
+def _echoes(vip: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(2)
+        client.sendto(b"hello", (vip, 80))
+        return client.recv(100) == b"hello"
+
+
+def _page(vip: str) -> str:
+    try:
+        with urllib.request.urlopen(f"http://{vip}:8088/metrics", timeout=5) as answer:
+            page: str = answer.read().decode()
+            return page
+    except OSError:
+        return ""

@@ -93,8 +93,8 @@ class Checks:
         try:
             async with asyncio.timeout(target.monitor.timeout):
                 await ASKS[target.monitor.type](target, self._open)
-        except OSError:
-            # A timeout is one, too.
+        except (OSError, ValueError):
+            # A timeout is the first; the second is an address or a code that is none.
             return False
         return True
 

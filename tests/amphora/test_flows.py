@@ -3,13 +3,15 @@
 
 import contextlib
 import socket
+import subprocess
 
 import pytest
 from amphora.datagrams import asked, client, who
+from amphora.test_survival import forget, kill_all, pair, vrrp_words
 from msgspec.structs import replace
 
-from statera.agent import sctp
-from statera.wire import Address, ListenerSpec, PersistenceSpec, PoolSpec
+from statera.agent import namespace, sctp
+from statera.wire import Address, Counters, ListenerSpec, PersistenceSpec, PoolSpec
 
 LISTENER = ListenerSpec(id="flow", protocol="UDP", protocol_port=53, default_pool_id="names")
 
@@ -159,6 +161,36 @@ def test_flows_outlive_the_agent(lab, node, flowing):
         again.carry(lab.network, flowing.amphora_id)
         assert again.put(replace(flowing, version=2)).failure is None
         assert who(flow) == first
+
+
+def test_a_reboot_brings_flows_and_totals_back(lab, node, flowing):
+    asked(lab, 3)
+    node.wait(lambda _: node.words("counters").get("flow", Counters()).total_connections == 3)
+    node.stop()
+    forget(node, flowing)
+    again = lab.host()
+    asked(lab, 2)
+    again.wait(lambda _: again.words("counters").get("flow", Counters()).total_connections == 5)
+
+
+def test_the_other_of_a_pair_takes_over_with_the_same_hash(lab, wait_until):
+    hosts = pair(lab)
+    pool = udp_pool(ten(lab), eleven(lab), lb_algorithm="SOURCE_IP_PORT")
+    for host, spec in hosts:
+        assert host.put(replace(spec, version=2, listeners=(LISTENER,), pools=(pool,))).failure is None
+    wait_until(lambda: asked(lab, 1))
+    with contextlib.ExitStack() as stack:
+        flows = [stack.enter_context(client(lab)) for _ in range(6)]
+        first = [who(flow) for flow in flows]
+        wait_until(lambda: sorted(word for host, _ in hosts for word in vrrp_words(host)) == ["BACKUP", "MASTER"])
+        [(master, spec)] = [(host, spec) for host, spec in hosts if vrrp_words(host) == ["MASTER"]]
+        master.stop()
+        subprocess.run(["ip", "link", "set", namespace.outer_name(spec.amphora_id, "eth1"), "down"], check=True)
+        kill_all(master, spec)
+        took = wait_until(lambda: asked(lab, 1))
+        assert [who(flow) for flow in flows] == first
+    assert len(set(first)) == 2
+    print(f"\nanswered by the other after {took:.2f} s", end="")
 
 
 def test_sctp_packets_reach_a_member_and_its_answer_the_client(lab, node, flowing):

@@ -34,7 +34,7 @@ from statera.render import nftables
 from statera.render.haproxy import Machine
 from statera.wire import SPEC_VERSION, Applied, Gone, Spec, Up
 
-RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.5, 30.0
+RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.1, 30.0
 SWEEP_SECONDS = 0.5
 FLAPPING_SECONDS = 60.0
 YIELD_SECONDS = 2.0

@@ -15,6 +15,7 @@ from statera.api.handlers import Collection
 from statera.api.resources import amphorae
 from statera.config import Settings
 
+
 def only_says_that_an_id_is_missing(act):
     return act.__func__ in (Collection.on_put, Collection.on_delete)
 

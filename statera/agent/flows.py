@@ -102,8 +102,10 @@ class Flows:
 
     async def _load(self) -> bool:
         async with self._lock:
-            assert self._spec
-            text = flows.render(self._spec, self._down)
+            spec, down = self._spec, self._down
+            assert spec
+            # A hash over a thousand members takes half a second.
+            text = await asyncio.to_thread(flows.render, spec, down)
             former = (read(self._home.flows) or b"").decode()
             if text == former:
                 return False
@@ -113,10 +115,11 @@ class Flows:
                 await self._enter(lambda: namespace.forward(amphora_id, "0"))
             transaction = flows.transition(former, text)
             await process.run(["nft", "-f", "-"], amphora_id=amphora_id, stdin=transaction.encode())
-            write(self._home.flows, text.encode())
             if text and not former:
                 await self._enter(lambda: namespace.forward(amphora_id, "1"))
-            await self._cut(flows.ends(self._spec, self._down))
+            await self._cut(flows.ends(spec, down))
+            # Only now: whatever was not done before a crash is done again after it.
+            write(self._home.flows, text.encode())
             return True
 
     async def _cut(self, ends: dict[flows.Door, set[tuple[str, int]]]) -> None:

@@ -60,7 +60,7 @@ EVERYWHERE = {
     "hsts_max_age": "Seconds that browsers insist on HTTPS; null for no such header.",
     "hsts_include_subdomains": "Whether that holds for subdomains too.",
     "hsts_preload": "Whether browsers may ship that knowledge.",
-    "lb_algorithm": "How a member is chosen.",
+    "lb_algorithm": "How a member is chosen; of UDP and SCTP pools LEAST_CONNECTIONS takes turns by weight.",
     "session_persistence": "How a client stays with its member; null when it does not.",
     "cookie_name": "The application's cookie; for APP_COOKIE only.",
     "persistence_timeout": "Seconds that a client stays with its member; for UDP and SCTP.",

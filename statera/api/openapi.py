@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from statera.api import operations, schemas
+from statera.api.idempotency import LONGEST
 from statera.api.kinds import Kind
 from statera.api.operations import NAMES, Operation, complete
 from statera.api.resources import (
@@ -78,6 +79,12 @@ def _key(plural: str) -> str:
     return "name" if plural in ("providers", "availabilityzones") else "id"
 
 
+ONLY_ONCE = {"post": ({
+    "name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+    "description": "Any text of the caller's: the same request with the same key is answered as it was before.",
+},)}
+
+
 def _operation(operation: Operation) -> dict[str, Any]:
     body = {} if operation.body is None else {"requestBody": {"required": True, "content": _json(operation.body)}}
     return {
@@ -85,7 +92,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "description": f"Policy rule: `os_load-balancer_api:{operation.policy}`.",
         "tags": [NAMES[operation.kind][1]],
-        "parameters": [*_path_parameters(operation.path), *_query_parameters(operation.query)],
+        "parameters": [
+            *_path_parameters(operation.path), *_query_parameters(operation.query), *ONLY_ONCE.get(operation.verb, ())],
         **body,
         "responses": _responses(operation),
     }
@@ -127,6 +135,8 @@ def refusals(operation: Operation) -> Iterator[int]:
         yield 409
     if operation.body is not None:
         yield from (413, 415)
+    if operation.verb in ONLY_ONCE:
+        yield 422
     if operation.writes or operation.kind == "provider":
         yield 501
     yield 503

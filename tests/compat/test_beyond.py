@@ -154,6 +154,13 @@ def test_children_are_created_once_too(world):
     assert (first.status_code, again.status_code, first.json == again.json) == (201, 201, True)
 
 
+def test_what_an_operator_offers_is_created_once_too(world):
+    key = {"Idempotency-Key": "k"}
+    body = {"flavorprofile": {"name": "gold", "provider_name": "amphora", "flavor_data": "{}"}}
+    first, again = (world.call("POST", "/flavorprofiles", body, headers=key) for _ in range(2))
+    assert (first.status_code, again.status_code, first.json == again.json) == (201, 201, True)
+
+
 def test_a_key_that_comes_with_another_request_is_refused(world):
     key = {"Idempotency-Key": "k"}
     world.call("POST", "/loadbalancers", BODY, headers=key)

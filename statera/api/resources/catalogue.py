@@ -14,13 +14,15 @@ from statera.api import capabilities, requests
 from statera.api.acts import Service
 from statera.api.capabilities import Provider
 from statera.api.fields import REFUSE, REQUIRED, Field, columns_of, text, with_defaults, with_nulls
-from statera.api.handlers import answer_page, found, read_post, read_put, respond, respond_nothing
+from statera.api.handlers import answer_page, found, read_post, read_put, respond, respond_encoded, respond_nothing
+from statera.api.idempotency import Once, once
 from statera.api.identity import Identity, identify
 from statera.api.kinds import Kind, select_fields
 from statera.api.types import Bool, Text, Uuid
 from statera.config import ApiSettings
 from statera.errors import Conflict, InvalidOption, NotFound
 from statera.store import tables
+from statera.store.lists import Row
 from statera.store.tables import availability_zone_profiles, availability_zones, flavor_profiles, flavors
 
 Values = Mapping[str, Any]
@@ -163,13 +165,23 @@ class Offers(Desk):
         requests.refuse_query(request)
         values = with_defaults(self.kind.fields, read_post(request, self.kind), self.service.settings)
         self.admit(request, "post")
-        with self.service.writing() as connection:
-            self.offer.check(connection, values, self.service.settings.api_settings)
-            self.require_free_name(connection, values)
-            key = values["name"] if self.kind.key == "name" else str(uuid4())
-            row = columns_of(self.kind.fields, values) | {self.kind.key: key}
-            connection.execute(insert(self.kind.table).values(row))
-            respond(response, {self.kind.name: self.kind.one(connection, key)}, status=201)
+
+        def create(once: Once) -> bytes:
+            with self.service.writing() as connection:
+                answer = msgspec.json.encode({self.kind.name: self.add(connection, values)})
+                once.keep(connection, answer)
+            return answer
+
+        answer = once(self.service, request, identify(request.env), values).answer(create)
+        respond_encoded(response, answer, status=201)
+
+    def add(self, connection: Connection, values: Mapping[str, Any]) -> Row | None:
+        self.offer.check(connection, values, self.service.settings.api_settings)
+        self.require_free_name(connection, values)
+        key = values["name"] if self.kind.key == "name" else str(uuid4())
+        row = columns_of(self.kind.fields, values) | {self.kind.key: key}
+        connection.execute(insert(self.kind.table).values(row))
+        return self.kind.one(connection, key)
 
 
 class OneOffer(Desk):

@@ -157,9 +157,13 @@ class Collection:
         respond_encoded(response, once(service, request, identity, values).answer(create), status=201)
 
     def on_put(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
+        """Refused, but what is wrong with the body is said first."""
+        if request.content_length:
+            read_put(requests.body_of(request, self.kind.argument), self.kind)
         raise faults.missing("id")
 
-    on_delete = on_put
+    def on_delete(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
+        raise faults.missing("id")
 
 
 class Item:

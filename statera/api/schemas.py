@@ -45,7 +45,7 @@ def of_type(type: Any, *, inside: str = "") -> Schema:
             return _given(type="string", minLength=type.shortest or None, maxLength=type.longest, pattern=type.pattern)
         case types.Int():
             return _given(type="integer", minimum=type.smallest, maximum=type.largest)
-        case types.Enum():
+        case types.Enum() | types.Number():
             return {"type": _json_type(type.values[0]), "enum": list(type.values)}
         case types.ListOf():
             return {"type": "array", "items": of_type(type.item, inside=inside)}
@@ -146,7 +146,7 @@ def _shown_type(kind: Kind, field: Field) -> Schema:
         return {"type": "array", "items": {"type": "string"}}
     if field.show is ids or field.name in kind.view.relations:
         return dict(REFERENCES)
-    if field.show is not None:
+    if field.show not in (None, sorted):
         return {"type": ["string", "null"]}
     schema = _with_nulls(of_type(field.type, inside=field.name)) if field.type else _of_column(kind, field)
     return or_null(schema) if _nullable(kind, field) else schema

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a field may hold: each type turns a JSON value into ours or raises the fault that clients know."""
 
+import contextlib
 import ipaddress
 import re
 import uuid
@@ -14,14 +15,16 @@ from statera.errors import BadField, BadRequest, Conflict
 
 
 class At(Struct, frozen=True):
-    """Where a value stands: its field, the name of the whole argument, and the whole body."""
+    """Where a value stands: its field, the name of the whole argument, the whole body, the list that it is in."""
 
     field: str
     argument: str
     body: object
+    within: object = None
 
     def bad(self, value: object, why: str) -> BadField:
-        return BadField(self.field, value, why)
+        """The fault of a bad value; one in a list shows the whole list."""
+        return BadField(self.field, value if self.within is None else self.within, why)
 
     def misshapen(self, why: str) -> BadField:
         """A value of another JSON type than asked for: the fault names the argument and shows the whole body."""
@@ -102,6 +105,18 @@ class Enum(Struct, frozen=True):
         return self.values[self.values.index(value)]
 
 
+class Number(Struct, frozen=True):
+    """One of *values*; digits in text count as a number."""
+
+    values: tuple[float, ...]
+
+    def parse(self, value: Any, at: At) -> float:
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            if not isinstance(value, bool) and float(value) in self.values:
+                return float(value)
+        raise at.bad(value, f"Value should be one of: {', '.join(map(str, self.values))}")
+
+
 class Ip(Struct, frozen=True):
     def parse(self, value: Any, at: At) -> str:
         try:
@@ -159,7 +174,8 @@ class ListOf(Struct, frozen=True):
     def parse(self, value: Any, at: At) -> list[Any]:
         if not isinstance(value, list):
             raise at.misshapen(f"Value not a valid list: {value}")
-        return [self.item.parse(item, at) for item in value]
+        inside = At(at.field, at.argument, at.body, value)
+        return [self.item.parse(item, inside) for item in value]
 
 
 class MapOf(Struct, frozen=True):

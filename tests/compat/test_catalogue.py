@@ -131,7 +131,7 @@ def test_amphorae(world, amphora):
         "cert_expiration", "cert_busy", "role", "status", "vrrp_interface", "vrrp_id", "vrrp_priority", "cached_zone",
         "created_at", "updated_at", "image_id", "compute_flavor"]
     assert (shown["status"], shown["vrrp_ip"], shown["ha_ip"], shown["vrrp_priority"], shown["cert_busy"]) == (
-        "ALLOCATED", "192.0.2.9", "198.51.100.5", 100, False)
+        "ALLOCATED", "192.0.2.9", "198.0.2.5", 100, False)
     for query, count in (("", 1), ("?status=ALLOCATED", 1), ("?role=BACKUP", 0), (f"?project_id={PROJECT}", 1),
                          (f"?loadbalancer_id={amphora['lb']['id']}", 1)):
         name, _, value = query[1:].partition("=")

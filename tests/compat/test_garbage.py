@@ -49,6 +49,7 @@ GOOD = {
     types.Int: lambda type, _ids: st.integers(max(type.smallest, -5), min(type.largest, 300)),
     types.Bool: lambda _type, _ids: st.booleans(),
     types.Enum: lambda type, _ids: st.sampled_from(type.values),
+    types.Number: lambda type, _ids: st.sampled_from(type.values),
     types.Ip: lambda _type, _ids: st.sampled_from(("192.0.2.1", "2001:db8::1")),
     types.Cidr: lambda _type, _ids: st.sampled_from(("192.0.2.0/24", "2001:db8::/32")),
     types.Url: lambda _type, _ids: st.just("http://www.example.com/"),

@@ -49,7 +49,7 @@ def test_a_new_listener_shows_all_its_fields_in_order(world):
     pytest.param({"tls_ciphers": "a b"}, "Validation failure: Invalid characters in cipher string. Only alphanumeric, "
                  "-, +, !, :, @, =, _, and . are allowed.", id="bad cipher string"),
     pytest.param({"allowed_cidrs": ["2001:db8::/64"]}, "Validation failure: CIDR 2001:db8::/64 IP version incompatible "
-                 "with all VIPs ['198.51.100.5'] IP version.", id="CIDR of another IP version"),
+                 "with all VIPs ['198.0.2.5'] IP version.", id="CIDR of another IP version"),
     pytest.param({"hsts_preload": True}, "Validation failure: HSTS configuration options hsts_include_subdomains and "
                  "hsts_preload only make sense if hsts_max_age is set as well.", id="HSTS without age"),
     pytest.param({"hsts_max_age": 0}, "Validation failure: The HSTS feature can only be used for listeners using the "

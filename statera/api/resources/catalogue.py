@@ -26,6 +26,8 @@ from statera.store.lists import Row
 from statera.store.tables import availability_zone_profiles, availability_zones, flavor_profiles, flavors
 
 Values = Mapping[str, Any]
+NIL = "00000000-0000-0000-0000-000000000000"
+"""What no offer has; it is spoken of as upstream speaks of it."""
 
 
 class Offer(Struct, frozen=True, kw_only=True):
@@ -219,5 +221,5 @@ class OneOffer(Desk):
     def row(self, connection: Connection, id: str, *, title: str = "") -> dict[str, Any]:
         row = self.kind.one(connection, id)
         if row is None:
-            raise NotFound(title or self.kind.title, id)
+            raise NotFound(title or (self.offer.in_use if id == NIL else self.kind.title), id)
         return row

@@ -12,7 +12,7 @@ from statera.api.fields import DEFAULT, REQUIRED, Field, ids, tags, text
 from statera.api.handlers import Child, Place, Values, add, alter, found, place_of, resolved
 from statera.api.kinds import Kind
 from statera.api.resources import pools
-from statera.api.types import Bool, Enum, Int, Text, UrlPath, Uuid
+from statera.api.types import Bool, Enum, Int, Number, Text, UrlPath, Uuid
 from statera.errors import Conflict
 from statera.store import tables, wishes
 from statera.store.lists import Row, tags_of
@@ -45,7 +45,7 @@ FIELDS = (
     Field(name="created_at"),
     Field(name="updated_at"),
     tags(tags_of),
-    Field(name="http_version", type=Enum((1.0, 1.1)), post=None),
+    Field(name="http_version", type=Number((1.0, 1.1)), post=None),
     Field(name="domain_name", type=Text(255, 1, HOST_NAME), post=None),
     Field(name="pool_id", type=Uuid(), post=REQUIRED, put=False, shown=False),
 )

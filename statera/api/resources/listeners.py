@@ -61,7 +61,7 @@ FIELDS = (
     Field(name="protocol_port", type=Int(1, 65535), post=REQUIRED, put=False),
     Field(name="connection_limit", type=Int(-1), post=-1, null_put=-1),
     _ref("default_tls_container_ref"),
-    Field(name="sni_container_refs", type=ListOf(Text(255)), post=[], null=[], filtered=False),
+    Field(name="sni_container_refs", type=ListOf(Text(255)), post=[], null=[], filtered=False, show=sorted),
     Field(name="project_id", type=Text(36), put=False),
     Field(name="default_pool_id", type=Uuid(), post=None),
     Field(name="l7policies", source=children(l7policies, "listener_id"), filtered=False),

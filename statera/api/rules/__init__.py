@@ -293,7 +293,8 @@ POOL_POST: tuple[Rule, ...] = (
     when(lambda case: case.after["tls_enabled"], good_tls_versions, good_alpn),
 )
 POOL_PUT: tuple[Rule, ...] = (
-    rule(lambda case: POOL_CA in case.sent and not case.names(POOL_CA) and case.has(POOL_CRL),
+    rule(lambda case: POOL_CA in case.sent and not case.names(POOL_CA) and case.has(POOL_CRL)
+         and POOL_CRL not in case.sent,
          "A CA reference cannot be removed when a certificate revocation list is present."),
     rule(lambda case: case.has(POOL_CRL) and not case.has(POOL_CA),
          "A CA reference is required to specify a certificate revocation list."),

@@ -8,7 +8,7 @@ from uuid import NAMESPACE_OID, uuid5
 from statera.drivers.protocols import Caller, PortFacts, SubnetFacts, Vip, VipRequest
 from statera.model.fleet import Port
 
-CIDR, GATEWAY, VIP_ADDRESS = "198.51.100.0/24", "198.51.100.1", "198.51.100.5"  # TEST-NET-2, RFC 5737
+CIDR, GATEWAY, VIP_ADDRESS = "198.0.2.0/24", "198.0.2.1", "198.0.2.5"  # as Octavia's no-op driver
 CIDR_V6, GATEWAY_V6 = "2001:db8::/64", "2001:db8::1"
 
 
@@ -54,7 +54,7 @@ class NoopNetwork:
         return True
 
     def allocate_vip(self, request: VipRequest) -> Vip:
-        """The addresses that were asked for, 198.51.100.5 for any."""
+        """The addresses that were asked for, 198.0.2.5 for any."""
         return Vip(
             port_id=request.port_id or _id(f"octavia-lb-{request.load_balancer_id}"),
             network_id=request.network_id,
@@ -68,7 +68,7 @@ class NoopNetwork:
         v6 = any(":" in vip for vip in vips)
         return Port(
             port_id=_id(f"{amphora_id} in {subnet_id}"), network_id=_id(f"network of {subnet_id}"), subnet_id=subnet_id,
-            ip_address="2001:db8::6" if v6 else "198.51.100.6", cidr=CIDR_V6 if v6 else CIDR,
+            ip_address="2001:db8::6" if v6 else "198.0.2.6", cidr=CIDR_V6 if v6 else CIDR,
             gateway_ip=GATEWAY_V6 if v6 else GATEWAY,
         )
 

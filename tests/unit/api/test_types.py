@@ -15,6 +15,7 @@ from statera.api.types import (
     ListOf,
     MapOf,
     Nested,
+    Number,
     Tags,
     Text,
     Url,
@@ -130,3 +131,21 @@ def test_nested_bodies_are_named_by_their_way():
 
 def test_tenant_wins():
     assert posted(FIELDS, {"port": 1, "project_id": "a", "tenant_id": "b"}, argument="x")["project_id"] == "b"
+
+
+def test_a_bad_item_is_shown_with_its_whole_list():
+    with pytest.raises(BadField) as refusal:
+        ListOf(Cidr()).parse(["10.0.1.0/33", "172.16.0.0/16"], At("allowed_cidrs", "listener_.listener", {}))
+    assert str(refusal.value) == ("Invalid input for field/attribute allowed_cidrs. Value: '['10.0.1.0/33', "
+                                  "'172.16.0.0/16']'. Value should be IPv4 or IPv6 CIDR format")
+
+
+@pytest.mark.parametrize("value", ["1.1", 1.1], ids=["as text", "as a number"])
+def test_a_number_may_come_as_text(value):
+    assert Number((1.0, 1.1)).parse(value, At("http_version", "health_monitor_.healthmonitor", {})) == 1.1
+
+
+@pytest.mark.parametrize("value", ["1.2", True, [], {}, "one", "nan"])
+def test_another_number_is_refused(value):
+    with pytest.raises(BadField, match=r"Value should be one of: 1\.0, 1\.1"):
+        Number((1.0, 1.1)).parse(value, At("http_version", "health_monitor_.healthmonitor", {}))

@@ -27,7 +27,7 @@ def flow_spec(lab, check, *members):
     pytest.param(monitor("SCTP"), 90, 91, id="sctp"),
     pytest.param(monitor("PING"), None, None, id="ping"),
 ])
-def test_a_member_that_fails_gets_no_flows(lab, node, check, good, bad):
+def test_a_member_that_fails_gets_no_flows(lab, node, wait_until, check, good, bad):
     nobody = {"monitor_address": f"{lab.net}.99"} if good is None else {}
     spec = flow_spec(lab, check, lab.member(10, protocol_port=90, monitor_port=good),
                      lab.member(11, protocol_port=90, monitor_port=bad, **nobody))
@@ -35,7 +35,7 @@ def test_a_member_that_fails_gets_no_flows(lab, node, check, good, bad):
     node.carry(lab.network, spec.amphora_id)
     assert node.put(spec).failure is None
     node.wait(lambda _: node.words("members") == {ten: "UP", eleven: "DOWN"})
-    assert asked(lab, 4) == {"10": 4}
+    wait_until(lambda: asked(lab, 4) == {"10": 4})
     node.put(replace(spec, version=2, pools=(replace(spec.pools[0], monitor=None),)))
     node.wait(lambda _: node.words("members") == {ten: "no check", eleven: "no check"})
     assert set(asked(lab, 4)) == {"10", "11"}

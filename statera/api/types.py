@@ -26,6 +26,9 @@ class At(Struct, frozen=True):
         """The fault of a bad value; one in a list shows the whole list."""
         return BadField(self.field, value if self.within is None else self.within, why)
 
+    def not_among(self, values: Sequence[object], value: object) -> BadField:
+        return self.bad(value, f"Value should be one of: {', '.join(map(str, values))}")
+
     def misshapen(self, why: str) -> BadField:
         """A value of another JSON type than asked for: the fault names the argument and shows the whole body."""
         return BadField(self.argument, self.body, why)
@@ -101,7 +104,7 @@ class Enum(Struct, frozen=True):
 
     def parse(self, value: Any, at: At) -> Any:
         if isinstance(value, (bool, list, dict)) or value not in self.values:
-            raise at.bad(value, f"Value should be one of: {', '.join(map(str, self.values))}")
+            raise at.not_among(self.values, value)
         return self.values[self.values.index(value)]
 
 
@@ -114,7 +117,7 @@ class Number(Struct, frozen=True):
         with contextlib.suppress(ValueError, TypeError, OverflowError):
             if not isinstance(value, bool) and float(value) in self.values:
                 return float(value)
-        raise at.bad(value, f"Value should be one of: {', '.join(map(str, self.values))}")
+        raise at.not_among(self.values, value)
 
 
 class Ip(Struct, frozen=True):

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients create and delete without pause against etc/octavia-noop.conf: do memory, files or answer times grow?
 
-    python -m benchmarks.soak --minutes 10 --clients 4
+    script/bench soak --minutes 10 --clients 4
 
 Prints a line for each period and ends with status 1 when the last third is worse than the second.
 """
 
-import argparse
 import os
 import signal
 import statistics
@@ -20,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import click
 from msgspec import Struct
 
 from benchmarks.client import Api, Document, Unanswered, until
@@ -192,13 +192,13 @@ def complaints(samples: Sequence[Sample]) -> list[str]:
     return [text for text, is_so in found.items() if is_so]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--clients", type=int, default=4)
-    wanted = parser.parse_args()
+@click.command()
+@click.option("--minutes", type=float, default=10.0, show_default=True, help="How long.")
+@click.option("--clients", type=int, default=4, show_default=True, help="How many live side by side.")
+def main(minutes: float, clients: int) -> None:
+    """Create and delete without pause against a noop cloud and see whether anything grows."""
     with tempfile.TemporaryDirectory(prefix="st-soak-") as folder, services(Path(folder)) as (url, pids):
-        samples = soak(url, pids, minutes=wanted.minutes, clients=wanted.clients)
+        samples = soak(url, pids, minutes=minutes, clients=clients)
         grown = complaints(samples)
     sys.exit("; ".join(grown) or None)
 

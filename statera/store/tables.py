@@ -68,6 +68,8 @@ def _versioned(name: str, *columns: Column, described: bool = True) -> Table:  #
         Column("deleting", Boolean, nullable=False, default=False),
         Column("failed_version", BigInteger),
         Column("failure", Text),
+        # driver agent: the newest version that another provider's driver says is done; unused for our own
+        Column("answered_version", BigInteger, nullable=False, default=0, server_default="0"),
         *columns,
     )
 
@@ -85,6 +87,7 @@ load_balancers = Table(
     Column("topology", String(36), nullable=False),
     Column("flavor_id", String(36)),
     Column("availability_zone", String(255)),
+    Column("log_target", String(255)),
     Column("vip_address", String(64)),
     Column("vip_port_id", String(36)),
     Column("vip_subnet_id", String(36)),
@@ -116,6 +119,8 @@ load_balancers = Table(
     Column("lease_owner", String(255)),
     Column("lease_until_ms", BigInteger, nullable=False, default=0),
     Column("lease_token", BigInteger, nullable=False, default=0),
+    # api: when another provider's driver was last told of a wish
+    Column("asked_ms", BigInteger),
     # fleet: what the amphorae say, and the health manager that vouches for it
     Column("reported_status", String(16), nullable=False, default="OFFLINE"),
     Column("manager_id", String(36), index=True),
@@ -281,6 +286,19 @@ managers = Table(  # fleet: one row per health manager, its own sign of life
     _id(),
     Column("host", String(255), nullable=False),
     Column("alive_until_ms", BigInteger, nullable=False),
+    Column("issuer", String(64)),
+)
+
+authorities = Table(  # who sees that one is missing makes it; `store.authorities` says what follows from what
+    "authorities",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("generation", Integer, nullable=False, unique=True),
+    Column("certificate", Text, nullable=False),
+    Column("sealed", Sealed),
+    Column("created_at", Moment, nullable=False),
+    Column("signs_since", Moment),
+    Column("retired_at", Moment),
 )
 
 nodes = Table(
@@ -299,6 +317,8 @@ nodes = Table(
     Column("hostname", String(255)),
     Column("features", JSON, nullable=False, default=list),
     Column("certificate_expires_at", Moment),
+    Column("issuer", String(64)),
+    Column("trusts", JSON(none_as_null=True)),
 )
 
 node_tokens = Table(  # an operator makes one, fleet uses it up
@@ -320,6 +340,7 @@ amphorae = Table(
     Column("node_id", String(36), ForeignKey("nodes.id", ondelete="SET NULL"), index=True),
     Column("ports", JSON, nullable=False, default=list),
     Column("leaving", Boolean, nullable=False, default=False),
+    Column("built", JSON(none_as_null=True)),
     Column("compute_id", String(36)),
     Column("image_id", String(36)),
     Column("compute_flavor", String(255)),
@@ -330,11 +351,37 @@ amphorae = Table(
     Column("updated_at", Moment),
     Column("deleted_at", Moment),
     # api
-    Column("replace", Boolean, nullable=False, default=False, quote=True),
+    Column("replace", Boolean, nullable=False, default=False, quote=True),  # a rotation too
+    Column("renewal", Integer, nullable=False, default=0, server_default="0"),  # a rotation
     # fleet
     Column("applied_version", BigInteger, nullable=False, default=0),
     Column("gone", Boolean, nullable=False, default=False),
     Column("vrrp_state", String(16)),
+    Column("haproxy_version", String(64)),
+    Column("alarms", JSON(none_as_null=True)),
+    Column("effective", JSON(none_as_null=True)),
+)
+
+budgets = Table(  # controller: how far ahead of the clock what was spent reaches
+    "budgets",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("spent_until_ms", BigInteger, nullable=False),
+)
+
+rotations = Table(  # an operator wishes one, the controller paces it
+    "rotations",
+    metadata,
+    _id(),
+    Column("created_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("state", String(16), nullable=False),
+    Column("wanted", JSON, nullable=False),
+    Column("load_balancer_id", String(36)),
+    Column("node_id", String(36)),
+    Column("max_unavailable", Integer, nullable=False),
+    Column("hours", String(16)),
+    Column("total", Integer, nullable=False),
 )
 
 listener_statistics = Table(  # fleet: totals, one row per listener and amphora that ever served it

@@ -315,9 +315,12 @@ def in_parallel(tasks: Mapping[str, Callable[[], None]]) -> None:
 
 
 @contextlib.contextmanager
-def load(address: str, *, port: int = 80, clients: int = 8, at_least: int = 0) -> Iterator[Callable[[], Outcome]]:
+def load(
+    address: str, *, port: int = 80, clients: int = 8, at_least: int = 0, namespace: str | None = None
+) -> Iterator[Callable[[], Outcome]]:
     """Clients that ask all the time, in a process of their own; the function ends them and tells what they met."""
     argv = [sys.executable, "-m", "benchmarks.load", address, str(port), str(clients), str(at_least)]
+    argv = inside(namespace, *argv) if namespace else argv
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1])
     try:
         assert process.stdout is not None

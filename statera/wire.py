@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from statera.model.fleet import Role
+from statera.model.limits import Alarm, Effective, Limits
 
 SPEC_VERSION = 1
 
@@ -31,8 +32,8 @@ class Address(Struct, frozen=True, kw_only=True):
 class Interface(Struct, frozen=True, kw_only=True):
     """A leg of an amphora. The first is `eth1`, on the VIP network; members' networks follow.
 
-    On a host *bridge* names the bridge to plug into. In a virtual machine *mac_address* finds the
-    interface.
+    On a host *bridge* names the bridge to plug into, or *device* what to call the leg's end on the host for the
+    network's own agent to plug it. In a virtual machine *mac_address* finds the interface.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Interface(Struct, frozen=True, kw_only=True):
     mac_address: str | None = None
     bridge: str | None = None
     mtu: int = 1500
+    device: str | None = None
 
 
 class L7RuleSpec(Struct, frozen=True, kw_only=True):
@@ -179,7 +181,10 @@ class VrrpSpec(Struct, frozen=True, kw_only=True):
 
 
 class Spec(Struct, frozen=True, kw_only=True):
-    """All that one amphora is to run. *version* is the load balancer's; a higher one replaces a lower."""
+    """All that one amphora is to run. *version* is the load balancer's; a higher one replaces a lower.
+
+    *log_target* is where the tenant wants the flow log sent: a URL, reached from within the amphora.
+    """
 
     amphora_id: str
     load_balancer_id: str
@@ -192,6 +197,9 @@ class Spec(Struct, frozen=True, kw_only=True):
     pem_files: tuple[PemFile, ...] = ()
     vrrp: VrrpSpec | None = None
     enabled: bool = True
+    project_id: str = ""
+    log_target: str | None = None
+    limits: Limits = Limits()
     spec_version: int = SPEC_VERSION
 
 
@@ -199,7 +207,8 @@ class LocalNetwork(Struct, frozen=True, kw_only=True):
     """A network that every host carries as a Linux bridge.
 
     The host bears *gateways* (address/prefix) on it, so that the host itself reaches what is behind. An
-    *existing* bridge is used as it is and never removed.
+    *existing* bridge is used as it is and never removed. Networks of one *project_id* reach each other, and
+    one that is *shared* is reached from all.
     """
 
     id: str
@@ -207,18 +216,24 @@ class LocalNetwork(Struct, frozen=True, kw_only=True):
     gateways: tuple[str, ...] = ()
     mtu: int = 1500
     existing: bool = False
+    project_id: str = ""
+    shared: bool = False
 
 
 # From the health manager to the node.
 
 
 class Roster(Struct, frozen=True, kw_only=True, tag="roster"):
-    """The whole of what the node is to carry; whatever else it carries must go and be reported `Gone`."""
+    """The whole of what the node is to carry; whatever else it carries must go and be reported `Gone`.
+
+    *roots* are the authorities to trust from now on, PEM, that of who signs first; empty for no news.
+    """
 
     amphorae: tuple[str, ...]
     networks: tuple[LocalNetwork, ...] = ()
     report_seconds: float = 1.0
     beat_seconds: float = 3.0
+    roots: str = ""
 
 
 class Put(Struct, frozen=True, kw_only=True, tag="put"):
@@ -239,13 +254,17 @@ Down = Roster | Put | Certificate
 
 
 class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
-    """First on every connection. *running* maps each amphora that the node carries to its version."""
+    """First on every connection. *running* maps each amphora that the node carries to its version.
+
+    *trusts* names the authorities that the node trusts by their certificates' SHA-256.
+    """
 
     agent_version: str
     spec_versions: tuple[int, ...] = (SPEC_VERSION,)
     features: tuple[str, ...] = ()
     hostname: str = ""
     running: dict[str, int] = {}
+    trusts: tuple[str, ...] = ()
 
 
 class Applied(Struct, frozen=True, kw_only=True, tag="applied"):
@@ -278,7 +297,7 @@ class Report(Struct, frozen=True, kw_only=True, tag="report"):
     """HAProxy's own words by object id: only what changed since the last report on this connection.
 
     *full* says that objects that are not named have no status. Pools are keyed by pool id, the worst of
-    a pool's backends counts.
+    a pool's backends counts. *alarms* are all that there are now; these and *effective* are None when unchanged.
     """
 
     amphora_id: str
@@ -288,6 +307,8 @@ class Report(Struct, frozen=True, kw_only=True, tag="report"):
     pools: dict[str, str] = {}
     members: dict[str, str] = {}
     counters: dict[str, Counters] = {}
+    alarms: tuple[Alarm, ...] | None = None
+    effective: Effective | None = None
 
 
 class Beat(Struct, frozen=True, kw_only=True, tag="beat"):
@@ -295,9 +316,10 @@ class Beat(Struct, frozen=True, kw_only=True, tag="beat"):
 
 
 class Renew(Struct, frozen=True, kw_only=True, tag="renew"):
-    """Ask for a new certificate for this node; PEM certificate signing request."""
+    """Ask for a new certificate for this node; PEM certificate signing request. *trusts* as in `Hello`."""
 
     csr: str
+    trusts: tuple[str, ...] = ()
 
 
 Up = Hello | Applied | Gone | Report | Beat | Renew

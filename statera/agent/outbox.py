@@ -51,6 +51,8 @@ def merged(earlier: Report, later: Report) -> Report:
         pools={**earlier.pools, **later.pools},
         members={**earlier.members, **later.members},
         counters={**earlier.counters, **later.counters},
+        alarms=earlier.alarms if later.alarms is None else later.alarms,
+        effective=later.effective or earlier.effective,
     )
 
 

@@ -22,8 +22,8 @@ from statera.fleet.session import Session
 from statera.fleet.specs import build
 from statera.fleet.tls import all_uses
 from statera.model.tree import LoadBalancer
+from statera.store import limits, reports
 from statera.store import placements as placed
-from statera.store import reports
 from statera.store.engine import Store
 from statera.store.placements import Placement
 from statera.store.secrets import Sealer, of_load_balancer
@@ -66,11 +66,12 @@ class Dispatcher:
     def __init__(
         self, store: Store, manager_id: str, settings: HealthManager, *,
         sessions: Mapping[str, Session], ledger: Ledger, networks: Networks, threads: Executor,
-        sealer: Sealer | None = None,
+        sealer: Sealer | None = None, roots: Callable[[], str] = str,
     ) -> None:
         self._store = store
         self._manager_id = manager_id
         self._settings = settings
+        self._roots = roots
         self._sessions = sessions
         self._ledger = ledger
         self._networks = networks
@@ -145,6 +146,7 @@ class Dispatcher:
             session.tell(Roster(
                 amphorae=tuple(sorted(order.amphorae)), networks=networks,
                 report_seconds=self._settings.report_seconds, beat_seconds=self._settings.beat_seconds,
+                roots=self._roots(),
             ))
             for amphora_id in order.gone:
                 self.note_gone(session, amphora_id)
@@ -214,9 +216,10 @@ def _messages(
             continue
         everyone = load_amphorae(connection, lb_id)
         opened = _opened(connection, lb, sealer)
+        flavor = limits.of_flavor(connection, lb.flavor_id)
         for amphora in everyone:
             if amphora.node_id in node_ids and amphora.ports and not amphora.leaving:
-                data = encode(Put(spec=build(lb, amphora, everyone, secrets=opened)))
+                data = encode(Put(spec=build(lb, amphora, everyone, secrets=opened, limits=flavor)))
                 messages.append(Message(
                     node_id=str(amphora.node_id), amphora_id=amphora.id, version=lb.version, data=data))
     return messages

@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from statera.fleet import tls
 from statera.model.fleet import Amphora, Port, Role
+from statera.model.limits import Limits
 from statera.model.tree import HealthMonitor, L7Policy, Listener, LoadBalancer, Member, Pool, Versioned
 from statera.wire import (
     Address,
@@ -28,14 +29,17 @@ from statera.wire import (
 PRIORITY = {Role.MASTER: 254, Role.BACKUP: 253}
 """So close to the top the standby waits a hundredth of an advert before it takes over."""
 
+UNLIMITED = Limits()
+
 Target = TypeVar("Target", bound=Struct)
 
 
 def build(
-    lb: LoadBalancer, amphora: Amphora, peers: Sequence[Amphora], *, secrets: Mapping[str, str] | None = None
+    lb: LoadBalancer, amphora: Amphora, peers: Sequence[Amphora], *, secrets: Mapping[str, str] | None = None,
+    limits: Limits = UNLIMITED,
 ) -> Spec:
     """The whole of what *amphora* is to run for *lb*; *peers* are the load balancer's other amphorae, *secrets*
-    what its references hold, as PEM.
+    what its references hold, as PEM, *limits* what its flavor says.
 
     Objects that are switched off or being deleted are left out, except that a member that is switched off
     stays, disabled, so that it can drain. A pool is in it when an enabled listener or its policies use it.
@@ -56,6 +60,9 @@ def build(
             filter(_is_on, lb.listeners), (pool for pool in pools.values() if pool.id in used), secrets or {})),
         vrrp=_vrrp(amphora, peers),
         enabled=lb.admin_state_up,
+        project_id=lb.project_id,
+        log_target=lb.log_target,
+        limits=limits,
     )
 
 

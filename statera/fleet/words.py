@@ -11,18 +11,17 @@ from statera.wire import Counters, Report
 
 def fold(words: Words, report: Report, as_of: int) -> Words:
     """What the amphora says now; the very same *words* when the report holds nothing new."""
-    vrrp = report.vrrp or words.vrrp
+    said = structs.replace(
+        words, as_of=as_of, vrrp=report.vrrp or words.vrrp, effective=report.effective or words.effective,
+        alarms=words.alarms if report.alarms is None else report.alarms)
     if report.full:
-        new = Words(
-            as_of=as_of, vrrp=vrrp, listeners=report.listeners, pools=report.pools, members=report.members
-        )
+        new = structs.replace(said, listeners=report.listeners, pools=report.pools, members=report.members)
         return words if new == words else new
-    if (as_of, vrrp) == (words.as_of, words.vrrp) and _says_nothing_new(words, report):
+    if said == words and _says_nothing_new(words, report):
         return words
     return structs.replace(
-        words, as_of=as_of, vrrp=vrrp, listeners={**words.listeners, **report.listeners},
-        pools={**words.pools, **report.pools}, members={**words.members, **report.members},
-    )
+        said, listeners={**words.listeners, **report.listeners},
+        pools={**words.pools, **report.pools}, members={**words.members, **report.members})
 
 
 def _says_nothing_new(words: Words, report: Report) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from statera.model.limits import Alarm, Effective
 from statera.model.status import LISTENER_WORDS, POOL_WORDS, Operating, member_status, worst
 
 
@@ -12,7 +13,7 @@ class Words(Struct, frozen=True, kw_only=True):
     """What one amphora says: HAProxy's word by object id.
 
     An object that is not named has no status there, provided that its last wish is not newer than
-    *as_of*, the version that ran when this was said.
+    *as_of*, the version that ran when this was said. *alarms* and *effective* are None while it says nothing of them.
     """
 
     as_of: int = 0
@@ -20,6 +21,8 @@ class Words(Struct, frozen=True, kw_only=True):
     listeners: Mapping[str, str] = {}
     pools: Mapping[str, str] = {}
     members: Mapping[str, str] = {}
+    alarms: tuple[Alarm, ...] | None = None
+    effective: Effective | None = None
 
 
 class Subject(Struct, frozen=True, kw_only=True):

@@ -135,5 +135,6 @@ class LoadBalancer(Versioned, frozen=True, kw_only=True):
     additional_vips: tuple[AdditionalVip, ...] = ()
     flavor_id: str | None = None
     availability_zone: str | None = None
+    log_target: str | None = None
     listeners: tuple[Listener, ...] = ()
     pools: tuple[Pool, ...] = ()

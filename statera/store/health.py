@@ -11,6 +11,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from statera.model.fleet import Role
 from statera.model.health import Subject, Words, derive
+from statera.store import limits
 from statera.store.seen import is_heard
 from statera.store.tables import amphorae, listener_statistics, listeners, load_balancers, members, nodes, pools
 from statera.wire import Counters
@@ -35,14 +36,17 @@ def report(connection: Connection, manager_id: str, node_id: str, amphora_id: st
     changes = _vrrp_change(amphora, words)
     if _counts(connection, amphora, words):
         changes += _status_changes(connection, manager_id, amphora, words)
-    if changes:  # the load balancer's row first, as the api and the controller do
+    news = limits.news(amphora, words)
+    if changes or news:  # the load balancer's row first, as the api and the controller do
         lb = load_balancers.c
         connection.execute(select(lb.id).where(lb.id == amphora.load_balancer_id).with_for_update())
     for change in changes:
         connection.execute(
             update(change.table).where(change.table.c.id.in_(change.ids)).values(**change.values)
         )
-    return sum(len(change.ids) for change in changes)
+    if news:
+        limits.note(connection, amphora, news)
+    return sum(len(change.ids) for change in changes) + bool(news)
 
 
 class Change(Struct, frozen=True):
@@ -57,7 +61,7 @@ def _amphora(connection: Connection, node_id: str, amphora_id: str) -> AnyRow | 
     lb = load_balancers.c
     return connection.execute(
         select(amphorae.c.id, amphorae.c.role, amphorae.c.vrrp_state, amphorae.c.load_balancer_id,
-               lb.reported_status, lb.manager_id)
+               amphorae.c.alarms, amphorae.c.effective, lb.reported_status, lb.manager_id)
         .join(load_balancers, lb.id == amphorae.c.load_balancer_id)
         .where(amphorae.c.id == amphora_id, amphorae.c.node_id == node_id, ~amphorae.c.leaving,
                amphorae.c.deleted_at.is_(None), lb.deleted_at.is_(None))

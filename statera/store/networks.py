@@ -159,6 +159,7 @@ def local_networks(connection: Connection) -> tuple[wire.LocalNetwork, ...]:
     return tuple(
         wire.LocalNetwork(
             id=network.id, bridge=network.bridge, mtu=network.mtu, existing=network.existing_bridge,
+            project_id=network.project_id, shared=network.shared,
             gateways=() if network.existing_bridge else tuple(gateways.get(network.id, ())),
         )
         for network in _networks(connection)

@@ -5,10 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
 from sqlalchemy import insert, select, update
 
 from statera.model.health import Words
-from statera.store import health, nodes, placements, reports, tables
+from statera.model.limits import Alarm, Effective, Limits
+from statera.store import events, health, limits, nodes, placements, reports, tables
 from statera.store.events import utc_now
 from statera.wire import Applied, Counters, Hello
 
@@ -156,3 +158,28 @@ def test_operators_drain_and_remove_nodes(store, carried):
         with pytest.raises(nodes.Refused, match="no node node-1"):
             nodes.drain(connection, "node-1")
     assert lb_of(store, lb_id).due_ms is not None
+
+
+def test_an_alarm_is_told_when_it_begins_and_when_it_is_over(store, carried):
+    lb_id, node_id = carried
+    full = Alarm(reason="connection_limit", message="100 of 100", object_type="listener", object_id="listener")
+    may_use = Effective(max_connections=100, limited_by="memory", file_descriptors=250, memory_mb=64)
+    said = Words(as_of=1, listeners={"listener": "OPEN"}, effective=may_use)
+    with store.write() as connection:
+        for alarms in ((full,), (full,), None, (), ()):
+            health.report(connection, "hm", node_id, "amphora", structs.replace(said, alarms=alarms))
+        told = events.newest(connection, lb_id, limit=10, before=None)
+        (now,) = limits.effective(connection, lb_id)
+    assert [(event.reason, event.object_id) for event in reversed(told)] == [
+        ("connection_limit", "listener"), ("connection_limit_over", "listener")]
+    assert (now["effective"]["max_connections"], now["alarms"]) == (100, [])
+
+
+def test_limits_are_read_from_the_flavor(store):
+    with store.write() as connection:
+        connection.execute(insert(tables.flavor_profiles).values(
+            id="profile", name="small", provider_name="amphora", flavor_data='{"memory_mb": 64, "cpus": 0.5}'))
+        connection.execute(insert(tables.flavors).values(
+            id="flavor", name="small", enabled=True, flavor_profile_id="profile"))
+        assert limits.of_flavor(connection, "flavor") == Limits(memory_mb=64, cpus=0.5)
+        assert limits.of_flavor(connection, None) == Limits()

@@ -64,6 +64,7 @@ class Lab:
             id=self.tag, bridge=self.bridge,
             gateways=(f"{self.net}.1/24", f"{self.net}.2/24", f"{self.net6}1/64"))
         self.vip, self.vip6 = f"{self.net}.200", f"{self.net6}200"
+        self.other_net = ""
         self.hosts: list[HostRun] = []
         self._cleanups = contextlib.ExitStack()
 
@@ -253,6 +254,21 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     built = Lab(tmp_path)
     yield built
     built.close()
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab for all tests of a module, with its node and members. The host bears more addresses, for clients."""
+    built = Lab(tmp_path_factory.mktemp("wide"))
+    built.other_net = f"100.{64 + int(built.tag[:2], 16) % 64}.{int(built.tag[2:4], 16)}"
+    more = (*(f"{built.net}.{last}/24" for last in range(50, 58)), f"{built.net6}2/64", f"{built.other_net}.1/24")
+    built.network = replace(built.network, gateways=(*built.network.gateways, *more))
+    try:
+        built.host().carry(built.network)
+        built.start_members()
+        yield built
+    finally:
+        built.close()
 
 
 @pytest.fixture

@@ -1,28 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
 """Members for the amphora tests: HTTP on port 80 says who was asked and how, TCP and UDP on port 90 echo.
 
+Port 70 says all that it heard, as hexadecimal digits. On port 80 `X-Wait` is how many seconds to think first,
+`/become/503,200` what to answer to checks of `/health` from now on, the last for ever, and `/checks` how they asked.
 SCTP on port 90 accepts, elsewhere refuses: by hand, as most kernels at hand speak none.
 """
 
 import asyncio
 import json
+import re
 import socket
 import struct
 import sys
+from collections import defaultdict
 
 from statera.agent import sctp
+
+HEALTH: defaultdict[str, list[str]] = defaultdict(lambda: ["200"])
+"""What each address answers to checks; the first is next, the last stays."""
+CHECKS: defaultdict[str, list[str]] = defaultdict(list)
+
+
+def answer(who: str, head: str) -> tuple[str, dict[str, object]]:
+    """The status and what to say."""
+    request, *lines = head.strip().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines if ": " in line)
+    path = request.split(" ")[1]
+    if path.startswith("/become/"):
+        HEALTH[who] = path.removeprefix("/become/").split(",")
+    if path == "/checks":
+        return "200", {"checks": CHECKS[who]}
+    if not path.startswith("/health"):
+        return "200", {"who": who, "request": request, "headers": headers}
+    CHECKS[who].append(head)
+    return HEALTH[who].pop(0) if len(HEALTH[who]) > 1 else HEALTH[who][0], {}
 
 
 async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     who = writer.get_extra_info("sockname")[0]
     try:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            request, *lines = head.decode().strip().split("\r\n")
-            headers = dict(line.split(": ", 1) for line in lines if ": " in line)
-            body = json.dumps({"who": who, "request": request, "headers": headers}).encode()
+        while head := (await reader.readuntil(b"\r\n\r\n")).decode():
+            status, said = answer(who, head)
+            await asyncio.sleep(float((re.findall(r"x-wait: ([\d.]+)", head.lower()) or ["0"])[0]))
+            body = b"" if head.startswith("HEAD") else json.dumps(said).encode()
             writer.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-                + f"Set-Cookie: APP={who}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+                f"HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\n"
+                f"Set-Cookie: APP={who}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
@@ -36,6 +59,21 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         while line := await reader.readline():
             writer.write(f"{who} ".encode() + line)
             await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
+async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Everything up to the end of a request, or of a line without one."""
+    heard = b""
+    try:
+        while not heard.endswith((b"\r\n\r\n", b"end\n")) and (data := await reader.read(65536)):
+            heard += data
+        body = json.dumps({"heard": heard.hex()}).encode()
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+        await writer.drain()
     except ConnectionError:
         pass
     finally:
@@ -87,6 +125,7 @@ async def main() -> None:
         echo_datagrams(family)
     await asyncio.start_server(http, None, 80, backlog=4096)
     await asyncio.start_server(echo, None, 90, backlog=4096)
+    await asyncio.start_server(tell, None, 70)
     print("ready", flush=True)
     await asyncio.Event().wait()
 

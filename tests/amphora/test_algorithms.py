@@ -4,6 +4,7 @@
 import json
 import socket
 
+import pytest
 from msgspec.structs import replace
 
 
@@ -17,6 +18,7 @@ def who(lab, port):
         return json.loads(answer.partition(b"\r\n\r\n")[2])["who"], link.getsockname()[1]
 
 
+@pytest.mark.carries("SOURCE_IP_PORT")
 def test_source_and_port_choose_the_member(lab, node, serving):
     pool = replace(serving.pools[0], lb_algorithm="SOURCE_IP_PORT")
     assert node.put(replace(serving, version=2, pools=(pool,))).failure is None

@@ -43,6 +43,7 @@ def changed(spec, *, listener=None, **pool):
     return replace(spec, version=spec.version + 1, listeners=listeners, pools=pools)
 
 
+@pytest.mark.carries("UDP listener", "ROUND_ROBIN of datagrams", "weight of datagrams")
 def test_members_take_turns_by_weight_and_a_flow_stays(lab, node, flowing):
     assert asked(lab) == {"10": 6, "11": 6}
     with client(lab) as flow:
@@ -65,6 +66,7 @@ def test_a_flow_moves_when_its_member_goes(lab, node, flowing, without):
         assert {who(flow) for _ in range(3)} == {"10", "11"} - {first}
 
 
+@pytest.mark.carries("weight 0 of datagrams")
 def test_weight_nought_lets_flows_end_by_themselves(lab, node, flowing):
     with client(lab) as flow:
         first = who(flow)
@@ -74,6 +76,7 @@ def test_weight_nought_lets_flows_end_by_themselves(lab, node, flowing):
         assert set(asked(lab, 4)) == {"10", "11"} - {first}
 
 
+@pytest.mark.carries("SOURCE_IP persistence of datagrams, timeout and granularity")
 def test_a_client_is_remembered_across_changes(lab, node, flowing):
     persistent = changed(flowing, session_persistence=PersistenceSpec(type="SOURCE_IP", persistence_timeout=60))
     node.put(persistent)
@@ -86,6 +89,7 @@ def test_a_client_is_remembered_across_changes(lab, node, flowing):
     assert asked(lab, 4) == asked(lab, 4, source=f"{lab.net}.2")
 
 
+@pytest.mark.carries("SOURCE_IP and SOURCE_IP_PORT of datagrams")
 def test_a_hash_of_the_source_keeps_a_client_with_its_member(lab, node, flowing):
     node.put(changed(flowing, lb_algorithm="SOURCE_IP"))
     assert len(asked(lab)) == 1
@@ -93,6 +97,7 @@ def test_a_hash_of_the_source_keeps_a_client_with_its_member(lab, node, flowing)
     assert set(asked(lab, 24)) == {"10", "11"}
 
 
+@pytest.mark.carries("allowed_cidrs, UDP", "connection_limit of datagrams")
 def test_who_is_not_allowed_or_too_many_hears_nothing(lab, node, flowing):
     guarded = changed(flowing, listener={"allowed_cidrs": (f"{lab.net}.1/32",)})
     node.put(guarded)
@@ -109,6 +114,7 @@ def test_who_is_not_allowed_or_too_many_hears_nothing(lab, node, flowing):
         node.wait(lambda _: node.words("listeners") == {"flow": "FULL"})
 
 
+@pytest.mark.carries("TCP and UDP on one port", "additional VIPs of both families, UDP")
 def test_tcp_and_udp_share_a_port_and_both_families_answer(lab, node, serving):
     six = lab.member(10, protocol_port=90)
     own, [leg] = Address(ip=f"{lab.net6}100", prefix=64), serving.interfaces
@@ -193,6 +199,7 @@ def test_the_other_of_a_pair_takes_over_with_the_same_hash(lab, wait_until):
     print(f"\nanswered by the other after {took:.2f} s", end="")
 
 
+@pytest.mark.carries("SCTP listener")
 def test_sctp_packets_reach_a_member_and_its_answer_the_client(lab, node, flowing):
     assert node.put(changed(flowing, listener={"protocol": "SCTP"}, protocol="SCTP")).failure is None
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP) as raw:

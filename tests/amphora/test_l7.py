@@ -106,6 +106,7 @@ def table():
     yield from SPECIAL
 
 
+@pytest.mark.carries("every rule type, comparison, key and invert", "HTTP listener")
 def test_every_type_comparison_and_inversion_is_true_of_what_it_says(lab, node, serving):
     """Each case has a policy of its own, whose second rule asks for the case's name."""
     cases, policies = [], []
@@ -139,6 +140,7 @@ def to_pool(spec):
     return {"action": "REDIRECT_TO_POOL", "redirect_pool_id": spec.pools[1].id}
 
 
+@pytest.mark.carries("REJECT, REDIRECT_TO_URL, REDIRECT_PREFIX, REDIRECT_TO_POOL", "every redirect code")
 def test_actions_do_what_they_say_with_every_code(lab, node, two_pools, wait_until):
     codes = (301, 302, 303, 307, 308)
     redirects = [
@@ -155,6 +157,7 @@ def test_actions_do_what_they_say_with_every_code(lab, node, two_pools, wait_unt
     assert set(node.words("members")) == {lab.member(10).id, lab.member(12).id}
 
 
+@pytest.mark.carries("position, across all actions")
 def test_position_counts_across_all_actions(lab, node, two_pools):
     policies = [policy(rule(*ANY), **to_pool(two_pools)), policy(rule(*ANY), **PREFIX), policy(rule(*ANY)),
                 policy(rule(*ANY), **TO_URL)]
@@ -166,6 +169,7 @@ def test_position_counts_across_all_actions(lab, node, two_pools):
         assert ask(lab) == answers[first]
 
 
+@pytest.mark.carries("AND of up to fifty rules")
 def test_a_policy_needs_all_its_rules_and_there_may_be_fifty(lab, node, serving):
     rules = [rule("HEADER", "EQUAL_TO", "1", f"X-{number}", invert=number % 2 == 1) for number in range(50)]
     assert node.put(with_policies(serving, policy(*rules))).failure is None
@@ -283,6 +287,7 @@ def ask_by_tls(lab, folder, path, shows=None):
         connection.close()
 
 
+@pytest.mark.carries("rules about a client's certificate", "client_authentication OPTIONAL")
 def test_rules_about_a_clients_certificate(lab, node, serving, tmp_path):
     wrong = []
     cases = list(enumerate(itertools.product(ABOUT_ALICE, (False, True))))

@@ -51,6 +51,7 @@ def measured(lab, node, serving):
     return spec
 
 
+@pytest.mark.carries("PROMETHEUS listener")
 def test_names_and_labels_are_those_of_dashboards(lab, node, measured):
     lab.get()
     status, page = fetch(lab)
@@ -70,6 +71,7 @@ def test_names_and_labels_are_those_of_dashboards(lab, node, measured):
     node.wait(lambda _: node.words("listeners").keys() == {one.id for one in measured.listeners})
 
 
+@pytest.mark.carries("allowed_cidrs, PROMETHEUS")
 def test_other_paths_and_other_clients_see_nothing(lab, node, measured):
     assert fetch(lab, "/")[0] == 404
     guarded = replace(METRICS, allowed_cidrs=(f"{lab.net}.2/32",))

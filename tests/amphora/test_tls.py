@@ -97,6 +97,7 @@ def seen(answer):
     return {name.lower(): value for name, value in json.loads(answer["body"])["headers"].items()}
 
 
+@pytest.mark.carries("SNI", "TERMINATED_HTTPS listener")
 def test_a_client_gets_the_certificate_of_the_host_that_it_names(lab, node, serving, client):
     assert node.put(terminated(serving, SNI, certificates=("default.pem", "shop.pem"))).failure is None
     hosts = {"www.example.com": "www.example.com", "shop.example.com": "shop.example.com",
@@ -104,6 +105,7 @@ def test_a_client_gets_the_certificate_of_the_host_that_it_names(lab, node, serv
     assert {host: client().ask(lab, host)["served"] for host in hosts} == hosts
 
 
+@pytest.mark.carries("tls_versions")
 def test_versions_that_are_not_listed_are_refused(lab, node, serving, client):
     old, new = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
     assert node.put(terminated(serving, tls_versions=("TLSv1.3",))).failure is None
@@ -116,6 +118,7 @@ def test_versions_that_are_not_listed_are_refused(lab, node, serving, client):
         assert connection.version() == "TLSv1.2"
 
 
+@pytest.mark.carries("tls_ciphers")
 def test_only_listed_ciphers_are_spoken(lab, node, serving, client):
     ciphers = "TLS_CHACHA20_POLY1305_SHA256:ECDHE-ECDSA-AES128-GCM-SHA256"
     assert node.put(terminated(serving, tls_ciphers=ciphers)).failure is None
@@ -135,6 +138,7 @@ def test_http2_is_chosen_by_alpn(lab, node, serving, client):
         assert connection.selected_alpn_protocol() == "http/1.1"
 
 
+@pytest.mark.carries("X-SSL-… headers", "client_authentication OPTIONAL")
 def test_members_learn_about_client_and_certificate_and_nobody_makes_it_up(lab, node, serving, client):
     names = ("X-SSL-Client-Verify", "X-SSL-Client-Has-Cert", "X-SSL-Client-DN", "X-SSL-Client-CN", "X-SSL-Issuer",
              "X-SSL-Client-SHA1", "X-Forwarded-Proto", "X-Forwarded-Port")
@@ -160,6 +164,7 @@ def refused(lab, client):
     return True
 
 
+@pytest.mark.carries("client_authentication MANDATORY", "client CRL")
 def test_only_clients_of_the_authority_that_are_not_revoked_get_in(lab, node, serving, client):
     demanding = {"authority": "ca.pem", "revocations": "crl.pem", "client_authentication": "MANDATORY"}
     spec = terminated(serving, CA, crl(), **demanding)
@@ -173,6 +178,7 @@ def test_only_clients_of_the_authority_that_are_not_revoked_get_in(lab, node, se
     assert alice.ask(lab)["status"] == 200
 
 
+@pytest.mark.carries("client CRL")
 def test_a_revoked_client_cannot_resume_what_it_had(lab, node, serving, client):
     demanding = {"authority": "ca.pem", "revocations": "crl.pem", "client_authentication": "MANDATORY"}
     assert node.put(terminated(serving, CA, crl(), **demanding)).failure is None
@@ -183,6 +189,7 @@ def test_a_revoked_client_cannot_resume_what_it_had(lab, node, serving, client):
         mallory.ask(lab, session=session)
 
 
+@pytest.mark.carries("HSTS")
 def test_strict_transport_security_is_said_with_every_answer(lab, node, serving, client):
     spec = with_listener(terminated(serving), hsts_max_age=300, hsts_include_subdomains=True, hsts_preload=True)
     assert node.put(spec).failure is None
@@ -193,6 +200,7 @@ def test_strict_transport_security_is_said_with_every_answer(lab, node, serving,
     assert (own["status"], own["headers"]["strict-transport-security"]) == (503, policy)
 
 
+@pytest.mark.carries("a renewed certificate, live")
 def test_a_certificate_is_renewed_without_a_failed_handshake(lab, node, serving, client):
     spec = terminated(serving)
     node.put(spec)
@@ -217,6 +225,7 @@ def test_a_certificate_is_renewed_without_a_failed_handshake(lab, node, serving,
     assert set(node.pids(spec)) <= set(pids)
 
 
+@pytest.mark.carries("SNI")
 def test_hosts_come_and_go_in_the_same_worker(lab, node, serving, client):
     spec = terminated(serving)
     node.put(spec)
@@ -310,6 +319,7 @@ def secure(lab, node, tmp_path):
     return authority
 
 
+@pytest.mark.carries("tls_enabled")
 def test_members_are_spoken_to_by_tls(lab, node, serving, secure):
     assert node.put(reencrypted(lab, serving)).failure is None
     assert json.loads(lab.get()["tls"])["version"] == "TLSv1.3"
@@ -318,6 +328,7 @@ def test_members_are_spoken_to_by_tls(lab, node, serving, secure):
     assert json.loads(lab.get()["tls"]) == {"version": "TLSv1.2", "alpn": "http/1.1", "client": None, "host": "test"}
 
 
+@pytest.mark.carries("CA of members")
 def test_members_are_verified_where_an_authority_is_named(lab, node, serving, secure, client):
     known = pem_file("pool-ca.pem", secure.pem, "authority")
     spec = reencrypted(lab, serving, known, authority="pool-ca.pem")
@@ -331,6 +342,7 @@ def test_members_are_verified_where_an_authority_is_named(lab, node, serving, se
     assert lab.get()["who"].endswith((".10", ".11"))
 
 
+@pytest.mark.carries("our certificate, shown to members")
 def test_members_see_our_certificate_and_join_live(lab, node, serving, secure):
     own = pem_file("pool.pem", ALICE.bundle)
     spec = reencrypted(lab, serving, own, certificates=("pool.pem",), members=(lab.member(10, protocol_port=443),))
@@ -353,6 +365,7 @@ def test_the_first_member_of_a_pool_with_files_loads_them(lab, node, serving, se
     assert lab.get()["who"]
 
 
+@pytest.mark.carries("a monitor of a TLS pool speaks TLS")
 @pytest.mark.parametrize("kind", ["HTTPS", "TLS-HELLO", "HTTP", "TCP"])
 def test_checks_of_members_that_speak_tls_speak_tls(lab, node, serving, secure, kind, wait_until):
     monitor = MonitorSpec(
@@ -369,6 +382,7 @@ def test_checks_of_members_that_speak_tls_speak_tls(lab, node, serving, secure, 
     wait_until(lambda: node.words("members").get(joining.id) == "UP")
 
 
+@pytest.mark.carries("HTTPS listener, passed through")
 @pytest.mark.parametrize("kind", ["HTTPS", "TLS-HELLO"])
 def test_a_tls_monitor_shakes_hands_with_members_that_traffic_passes_through_to(
         lab, node, serving, secure, kind, client, wait_until):

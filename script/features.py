@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that the data plane offers, who does it, and where one sees how.
+
+A test that sends real traffic for a feature says so by `@pytest.mark.carries("<feature>")`; from both
+`script/data_plane.py` writes docs/reference/data-plane.md.
+"""
+
+from typing import NamedTuple
+
+HAPROXY, KERNEL, AGENT = "HAProxy", "kernel", "agent"
+
+
+class Feature(NamedTuple):
+    """*by* does it, by what *shows*, which stands in a file of the case *golden* of tests/golden if one is named."""
+
+    name: str
+    shows: str = ""
+    golden: str = ""
+    by: str = HAPROXY
+
+
+FIRST, TCP, ALL, CIDRS = (
+    "one-http-listener", "tcp-passthrough-and-shared-pool", "every-header-limit-and-timeout", "allowed-cidrs")
+TLS, REENCRYPTED, COOKIES, MONITOR = (
+    "tls-from-clients", "tls-to-members", "cookies-of-both-kinds", "http-monitor-and-special-members")
+FLOWS, HASHES, PAIR, L7, METRICS = (
+    "udp-beside-tcp-on-one-port", "udp-persistence-and-hashes", "a-pair-with-two-families",
+    "l7-policies-of-every-kind", "metrics-for-prometheus")
+
+SECTIONS = {
+    "Listeners": (
+        Feature("HTTP listener", "mode http", FIRST),
+        Feature("TCP listener", "mode tcp", TCP),
+        Feature("HTTPS listener, passed through", "mode tcp", TCP),
+        Feature("TERMINATED_HTTPS listener", "ssl crt-list", TLS),
+        Feature("UDP listener", "meta l4proto udp dnat", FLOWS, KERNEL),
+        Feature("SCTP listener", "meta l4proto sctp dnat", HASHES, KERNEL),
+        Feature("PROMETHEUS listener", "path /metrics", METRICS, f"{AGENT}, behind HAProxy"),
+        Feature("several listeners", "frontend l4", TCP),
+        Feature("TCP and UDP on one port", ". udp .", FLOWS, f"{HAPROXY} and {KERNEL}"),
+        Feature("no default pool"),
+        Feature("insert_headers", "http-request set-header X-Real-IP %[src]", ALL),
+        Feature("connection_limit", "maxconn 60000", ALL),
+        Feature("connection_limit of datagrams", "ct count over 100", FLOWS, KERNEL),
+        Feature("timeout_client_data", "timeout client 1000ms", ALL),
+        Feature("timeout_member_connect", "timeout connect 2000ms", ALL),
+        Feature("timeout_member_data", "timeout server 3000ms", ALL),
+        Feature("timeout_tcp_inspect", "tcp-request inspect-delay 4000ms", ALL),
+        Feature("allowed_cidrs, HTTP", "tcp flags & (syn | ack) == syn ip saddr !=", CIDRS, KERNEL),
+        Feature("allowed_cidrs, TCP", "tcp flags & (syn | ack) == syn ip6 saddr !=", CIDRS, KERNEL),
+        Feature("allowed_cidrs, UDP", "ip saddr != { 192.0.2.0/24 } drop", FLOWS, KERNEL),
+        Feature("allowed_cidrs, PROMETHEUS", "ip saddr !=", METRICS, KERNEL),
+    ),
+    "TLS from clients": (
+        Feature("SNI", "ssl crt-list", TLS),
+        Feature("tls_versions", "ssl-min-ver TLSv1.2 ssl-max-ver TLSv1.3", TLS),
+        Feature("tls_ciphers", "ciphersuites TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256", TLS),
+        Feature("client_authentication OPTIONAL", "verify optional", TLS),
+        Feature("client_authentication MANDATORY", "verify required", TLS),
+        Feature("client CRL", "crl-file l1.revocations.pem", TLS),
+        Feature("X-SSL-… headers", "http-request set-header X-SSL-Client-CN", TLS),
+        Feature("HSTS", "http-after-response set-header Strict-Transport-Security", TLS),
+        Feature("a renewed certificate, live", "`set ssl cert`, `commit ssl cert`", by=f"{AGENT} and {HAPROXY}"),
+    ),
+    "Pools and members": (
+        Feature("pool protocol HTTP", "mode http", FIRST),
+        Feature("pool protocol TCP", "mode tcp", TCP),
+        Feature("HTTP pool of a TCP listener", "mode http", TCP),
+        Feature("pool protocol PROXY", "send-proxy", TCP),
+        Feature("pool protocol PROXYV2", "send-proxy-v2", COOKIES),
+        Feature("ROUND_ROBIN", "balance roundrobin", FIRST),
+        Feature("LEAST_CONNECTIONS", "balance leastconn", ALL),
+        Feature("SOURCE_IP", "balance source", TCP),
+        Feature("SOURCE_IP_PORT", "balance hash src,concat(-,txn.src_port)", "hash-of-source-and-port"),
+        Feature("SOURCE_IP persistence, with timeout", "stick-table type ipv6 size 10k expire 60s", TCP),
+        Feature("HTTP_COOKIE persistence", "cookie SRV insert indirect nocache dynamic", COOKIES),
+        Feature("APP_COOKIE persistence", "stick store-response", COOKIES),
+        Feature("weight", "weight 5", FIRST),
+        Feature("backup members", "backup", MONITOR),
+        Feature("tls_enabled", "ssl verify none", REENCRYPTED),
+        Feature("CA of members", "ca-file p1.authority.pem", REENCRYPTED),
+        Feature("our certificate, shown to members", "crt p1.default.pem", REENCRYPTED),
+        Feature("ROUND_ROBIN of datagrams", "numgen inc mod 3", FLOWS, KERNEL),
+        Feature("SOURCE_IP and SOURCE_IP_PORT of datagrams", "jhash ip saddr . th sport", HASHES, KERNEL),
+        Feature("SOURCE_IP persistence of datagrams, timeout and granularity",
+                "ip saddr & 255.255.255.0 timeout 60s", HASHES, KERNEL),
+        Feature("weight of datagrams", "numgen inc mod 3 map { 0 : 2053932786, 1 : 298486375, 2 : 2053932786 }", FLOWS,
+                KERNEL),
+        Feature("weight 0 of datagrams", by=KERNEL),
+    ),
+    "Health monitors and statuses": (
+        Feature("a monitor of a TLS pool speaks TLS", "check-ssl", REENCRYPTED),
+    ),
+    "VIPs and networks": (
+        Feature("additional VIPs, HTTP and TCP", "bind [fd00::9]:80", PAIR),
+        Feature("additional VIPs of both families, UDP", "ip6 daddr", FLOWS, KERNEL),
+        Feature("IPv4 VIP with IPv6 members", "server m2 [fd00::2]:80", MONITOR),
+        Feature("IPv6 VIP with IPv4 members", "bind [fd00::9]:80", PAIR),
+        Feature("IPv6, UDP", "dnat ip6 to", FLOWS, KERNEL),
+    ),
+    "L7 policies": (
+        Feature("every rule type, comparison, key and invert", "acl", L7),
+        Feature("rules about a client's certificate", "ssl_c_s_dn", L7),
+        Feature("REJECT, REDIRECT_TO_URL, REDIRECT_PREFIX, REDIRECT_TO_POOL", "http-request deny", L7),
+        Feature("every redirect code", "http-request redirect code 308", L7),
+        Feature("position, across all actions", "!{ var(txn.l7) -m found }", L7),
+        Feature("AND of up to fifty rules", "acl", L7),
+    ),
+}

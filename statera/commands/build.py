@@ -69,10 +69,10 @@ def secret_book(settings: Settings, store: Store) -> SecretBook:
 
 def forecast(settings: Settings, store: Store) -> Callable[[str], list[tuple[str, str]]]:
     """Tells what a controller would do about a load balancer now: for each step its name and a sentence."""
-    has_nodes = compute(settings).has_nodes
+    has_nodes, guards = compute(settings).has_nodes, network(settings, store).guards
 
     def look(load_balancer_id: str) -> list[tuple[str, str]]:
-        desired, seen = observe(store, load_balancer_id, has_nodes=has_nodes)
+        desired, seen = observe(store, load_balancer_id, has_nodes=has_nodes, guards=guards)
         return [(type(step).__name__, str(step)) for step in (plan(desired, seen) if desired else ())]
 
     return look

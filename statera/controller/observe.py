@@ -9,7 +9,8 @@ from statera.store.trees import load_tree
 
 
 def observe(
-    store: Store, load_balancer_id: str, *, has_nodes: bool, known: LoadBalancer | None = None
+    store: Store, load_balancer_id: str, *, has_nodes: bool, guards: bool = False,
+    known: LoadBalancer | None = None
 ) -> tuple[LoadBalancer | None, Seen]:
     """The load balancer as it is wanted now, None once it is deleted, and what serves it.
 
@@ -20,4 +21,5 @@ def observe(
             amphorae=tuple(load_amphorae(connection, load_balancer_id)),
             nodes=tuple(load_nodes(connection)),
             has_nodes=has_nodes,
+            guards=guards,
         )

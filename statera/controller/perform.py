@@ -12,6 +12,7 @@ from statera.controller.steps import (
     Action,
     AddAmphora,
     FinishDelete,
+    GuardVip,
     MarkApplied,
     PlaceAmphora,
     PlugAmphora,
@@ -20,12 +21,13 @@ from statera.controller.steps import (
 )
 from statera.drivers.protocols import AmphoraRequest, Compute, Network
 from statera.errors import TryAgain
+from statera.model.guard import guard
 from statera.model.tree import LoadBalancer
 from statera.store import passes
 from statera.store.engine import Store
 from statera.store.events import Event, record
 from statera.store.passes import Lease
-from statera.store.seen import compute_zone, load_amphorae, load_nodes
+from statera.store.seen import compute_zone, load_amphorae, load_nodes, node_of
 
 
 class World(Struct, frozen=True, kw_only=True):
@@ -44,6 +46,8 @@ def perform(step: Action, desired: LoadBalancer, world: World, *, lease: Lease) 
                 passes.add_amphora(connection, desired.id, role)
         case PlugAmphora():
             _plug(step, desired, world, lease=lease)
+        case GuardVip(mark):
+            _guard(mark, desired, world, lease=lease)
         case PlaceAmphora(id):
             _place(id, desired, world, lease=lease)
         case MarkApplied(id):
@@ -72,8 +76,25 @@ def _plug(step: PlugAmphora, desired: LoadBalancer, world: World, *, lease: Leas
         for subnet_id in step.subnet_ids
     ]
     world.network.release_amphora_ports(step.id, keep=step.subnet_ids)
+    with world.store.read() as connection:
+        node = node_of(connection, step.id)
+    if node and world.compute.plugs:
+        world.compute.plug(step.id, ports)
+    elif node and world.network.guards:
+        ports = [world.network.bind(port, node) for port in ports]
     with passes.fenced(world.store, lease) as connection:
         passes.record_ports(connection, step.id, ports)
+
+
+def _guard(mark: str, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
+    with world.store.read() as connection:
+        amphorae = [amphora for amphora in load_amphorae(connection, desired.id) if not amphora.leaving]
+    ports = [port for amphora in amphorae for port in amphora.ports if port.network_id == desired.vip_network_id]
+    world.network.guard_vip(desired.id, guard(desired), ports)
+    with passes.fenced(world.store, lease) as connection:
+        for amphora in amphorae:
+            passes.record_guard(connection, amphora.id, [
+                structs.replace(port, guard=mark if port in ports else None) for port in amphora.ports])
 
 
 def _place(amphora_id: str, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
@@ -88,7 +109,12 @@ def _place(amphora_id: str, desired: LoadBalancer, world: World, *, lease: Lease
     if node_id is None:
         raise TryAgain("node_not_ready", f"the node of amphora {amphora_id} is still being made")
     with passes.fenced(world.store, lease) as connection:
+    if world.network.guards and not world.compute.plugs:
+        name = next(node.name for node in request.nodes if node.id == node_id)
+        ports = tuple(world.network.bind(port, name) for port in ports)
         passes.place_amphora(connection, amphora_id, node_id)
+        if ports != request.ports:
+            passes.record_ports(connection, amphora_id, ports)
         if node_id in request.beside:
             record(connection, _about(
                 desired, amphora_id, "spread_lost",

@@ -2,6 +2,8 @@
 """Every decision about amphorae: create, update, failover, repair and delete are this one function."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any
 
 from msgspec import Struct
 
@@ -13,17 +15,24 @@ from statera.controller.steps import (
     HoldBack,
     MarkApplied,
     PlaceAmphora,
+    GuardVip,
     PlugAmphora,
     ReleaseAmphora,
     RetireAmphora,
     Step,
 )
-from statera.model.fleet import ROLES, Amphora, Node
+from statera.model.fleet import ROLES, Amphora, Node, Role
+from statera.model.guard import guard
 from statera.model.tree import LoadBalancer
 
 
 class Seen(Struct, frozen=True, kw_only=True):
-    """What is there. Without *has_nodes* amphorae live on no node and only pretend to run."""
+    """What is there. Without *has_nodes* amphorae live on no node and only pretend to run.
+
+    With *own_machines* each amphora has a node of its own, which ends with it. Where the network *guards*, it
+    has to be told who may reach a VIP. *zone* is where nodes must be, *build* what of the flavor machines are
+    made from, *budget* which share of the budget of replacements is left.
+    """
 
     amphorae: tuple[Amphora, ...] = ()
     nodes: tuple[Node, ...] = ()
@@ -32,6 +41,11 @@ class Seen(Struct, frozen=True, kw_only=True):
     @property
     def lost(self) -> frozenset[str]:
         return frozenset(node.id for node in self.nodes if node.lost)
+    own_machines: bool = False
+    guards: bool = False
+    zone: str | None = None
+    build: Mapping[str, Any] = {}
+    budget: float = 1.0
 
 
 def plan(desired: LoadBalancer, seen: Seen) -> list[Step]:
@@ -46,14 +60,45 @@ def plan(desired: LoadBalancer, seen: Seen) -> list[Step]:
     retired = [*replace(desired, seen, staying)]
     dismissed = {step.id for step in retired if isinstance(step, RetireAmphora)}
     kept = [amphora for amphora in staying if amphora.id not in dismissed]
-    return [*fill_roles(desired, kept), *plug(desired, kept), *place(desired, seen, kept), *mark(desired, seen, kept),
-            *retired, *part(seen)]
+    placed = [] if changing else [*place(desired, seen, kept)]
+    return [*fill_roles(desired, seen, kept, changing), *plug(desired, kept), *turned, *watch(desired, seen, kept),
+            *placed, *mark(desired, seen, kept), *retired, *part(desired, seen)]
 
 
-def fill_roles(desired: LoadBalancer, kept: Sequence[Amphora]) -> Iterator[Step]:
-    """Add an amphora for each role that nobody holds."""
-    held = {amphora.role for amphora in kept}
-    return (AddAmphora(role) for role in ROLES[desired.topology] if role not in held)
+def fill_roles(
+    desired: LoadBalancer, seen: Seen, kept: Sequence[Amphora], changing: Mapping[str, Role]
+) -> Iterator[Step]:
+    """Add an amphora for each role that nobody holds, but for those that others are to take on."""
+    held = {changing.get(amphora.id, amphora.role) for amphora in kept}
+    missing = [role for role in ROLES[desired.topology] if role not in held]
+    takers = [amphora for amphora in strays(desired, seen, kept) if amphora.id not in changing]
+    return (AddAmphora(role) for role in missing[len(takers):])
+
+
+def turn(desired: LoadBalancer, seen: Seen, staying: Sequence[Amphora]) -> Iterator[Step]:
+    """Let an amphora that serves go on in another role when the topology has changed.
+
+    One that stands alone becomes one of a pair when its peer has its ports, for a pair's half must know its
+    peer; of a pair the active one stays.
+    """
+    roles = ROLES[desired.topology]
+    held = {amphora.role for amphora in staying}
+    free = [role for role in roles if role not in held]
+    knows_peer = len(roles) == 1 or any(
+        amphora.role in roles and is_plugged(amphora, wanted_subnets(desired)) for amphora in staying)
+    takers = strays(desired, seen, staying)
+    if takers and free and knows_peer:
+        best = max(takers, key=lambda one: (one.is_active, one.role is Role.MASTER, one.applied_version))
+        yield ChangeRole(best.id, free[0])
+
+
+def strays(desired: LoadBalancer, seen: Seen, staying: Sequence[Amphora]) -> list[Amphora]:
+    """Those that serve, and may stay, in a role that the topology does not have (any more)."""
+    return [
+        amphora for amphora in staying
+        if amphora.role not in ROLES[desired.topology] and serves(seen, amphora)
+        and reason_to_replace(desired, seen, amphora) is None
+    ]
 
 
 def plug(desired: LoadBalancer, kept: Sequence[Amphora]) -> Iterator[Step]:
@@ -80,23 +125,37 @@ def mark(desired: LoadBalancer, seen: Seen, kept: Sequence[Amphora]) -> Iterator
             yield MarkApplied(amphora.id)
 
 
-def replace(desired: LoadBalancer, seen: Seen, staying: Sequence[Amphora]) -> Iterator[Step]:
+def replace(
+    desired: LoadBalancer, seen: Seen, staying: Sequence[Amphora], *, changing: Mapping[str, Role]
+) -> Iterator[Step]:
     """Exchange what must not stay: first comes a successor, and only when that serves the old one goes.
 
-    Whatever is lost is exchanged at once, the rest role by role, the spare one first, so that one of a
-    pair always serves.
+    Whatever is lost is exchanged at once, the rest one by one, the spare one first, so that one of a pair
+    always serves and the VIP moves once.
     """
     roles = ROLES[desired.topology]
-    yield from (RetireAmphora(amphora.id, "its role is no more") for amphora in staying if amphora.role not in roles)
-    worn = {amphora.id: why for amphora in staying if (why := reason_to_replace(desired, seen, amphora))}
+    holders = {role: [one for one in staying if changing.get(one.id, one.role) == role] for role in roles}
+    replaced = all(any(serves(seen, one) or one.id in changing for one in held) for held in holders.values())
+    yield from (RetireAmphora(one.id, "its role is no more") for one in staying
+                if one.role not in roles and one.id not in changing and (replaced or one.applied_version == 0))
+    worn = {one.id: wear for one in staying if (wear := reason_to_replace(desired, seen, one))}
+    if crowded := next(crowd(seen, staying), None):
+        worn.setdefault(crowded.id, Wear(Cause.UPKEEP, "it shares a node with its peer, and another is free"))
     busy = False
-    for role in reversed(roles):
-        holders = [amphora for amphora in staying if amphora.role == role]
-        yield from exchange(holders, seen, worn=worn, busy=busy)
-        busy = busy or any(holder.id in worn and not is_stranded(seen, holder) for holder in holders)
+    for role in sorted(reversed(roles), key=lambda role: any(one.is_active for one in holders[role])):
+        yield from exchange(holders[role], seen, worn=worn, busy=busy)
+        busy = busy or any(one.id in worn and not is_stranded(seen, one) for one in holders[role])
+
+def watch(desired: LoadBalancer, seen: Seen, kept: Sequence[Amphora]) -> Iterator[Step]:
+    """Say who may reach the VIP, once all ports are there, and again when that or a port has changed."""
+    wanted = guard(desired).mark
+    if seen.guards and kept and all(is_plugged(amphora, wanted_subnets(desired)) for amphora in kept):
+        if any(amphora.ports and amphora.ports[0].guard != wanted for amphora in kept):
+            yield GuardVip(wanted)
 
 
-def exchange(holders: Sequence[Amphora], seen: Seen, *, worn: Mapping[str, str], busy: bool) -> Iterator[Step]:
+
+def exchange(holders: Sequence[Amphora], seen: Seen, *, worn: Mapping[str, Wear], busy: bool) -> Iterator[Step]:
     """The same for one role; a *busy* pair adds no further successor, but for one that is lost."""
     sound = [amphora for amphora in holders if amphora.id not in worn]
     best = max(sound, key=lambda amphora: (serves(seen, amphora), amphora.applied_version), default=None)
@@ -106,26 +165,40 @@ def exchange(holders: Sequence[Amphora], seen: Seen, *, worn: Mapping[str, str],
         if amphora.id not in worn:
             continue
         if amphora.applied_version == 0 or (best and serves(seen, best)):
-            yield RetireAmphora(amphora.id, worn[amphora.id])
+            yield RetireAmphora(amphora.id, worn[amphora.id].why)
         else:
             staying.append(amphora)
     if staying and best:
         yield AwaitSuccessor(best.id)
     elif staying:
-        yield from succeed(staying, seen, busy=busy)
+        yield from succeed(staying, seen, worn=worn, busy=busy)
 
 
-def succeed(worn: Sequence[Amphora], seen: Seen, *, busy: bool) -> Iterator[Step]:
-    """Add the successor of amphorae that serve or have served."""
-    stuck = [amphora for amphora in worn if is_stranded(seen, amphora)]
-    if stuck and not any(node.heard and not node.drained for node in seen.nodes):
-        yield from (HoldBack(amphora.id) for amphora in stuck)
-    elif stuck or not busy:
-        yield AddAmphora(worn[0].role)
+def succeed(old: Sequence[Amphora], seen: Seen, *, worn: Mapping[str, Wear], busy: bool) -> Iterator[Step]:
+    """Add the successor of amphorae that serve or have served, as soon as a node and the budget allow it."""
+    first = min(old, key=lambda amphora: not is_stranded(seen, amphora))
+    wear = worn[first.id]
+    if wear.cause is Cause.WISHED:
+        if not busy:
+            yield SucceedAmphora(first.role, first.id, wear.why)
+        return
+    stuck = is_stranded(seen, first)
+    if not seen.usable and not seen.own_machines:
+        yield HoldBack(first.id, wear.why)
+    elif busy and not stuck:
+        return
+    elif seen.budget > wear.cause.value:
+        yield SucceedAmphora(first.role, first.id, wear.why, wear.cause.value)
+    else:
+        yield AwaitBudget(first.id, wear.why, wear.cause.value - seen.budget)
 
 
-def part(seen: Seen) -> Iterator[Step]:
-    """Release what has left its node, or whose node cannot say so."""
+def part(desired: LoadBalancer, seen: Seen) -> Iterator[Step]:
+    """Release what has left its node, or whose node cannot say so.
+
+    What a lost node carried may run on, cut off from us: it keeps its addresses, so that nobody else gets
+    them, until the node comes back or is removed. A delete does not wait for that.
+    """
     for amphora in seen.amphorae:
         if not amphora.leaving:
             continue
@@ -166,3 +239,11 @@ def wanted_subnets(desired: LoadBalancer) -> tuple[str, ...]:
         for pool in desired.pools if not pool.deleting for member in pool.members if not member.deleting
     ]
     return tuple(dict.fromkeys(subnet for subnet in [*vips, *members] if subnet))
+def crowd(seen: Seen, staying: Sequence[Amphora]) -> Iterator[Amphora]:
+    """Of amphorae that share a node though another is free, the spare ones; none while anything else is under way."""
+    used = {amphora.node_id for amphora in staying}
+    settled = seen.has_nodes and not seen.own_machines and all(serves(seen, amphora) for amphora in staying)
+    if settled and len(staying) > len(used) and seen.usable - used:
+        yield from sorted(staying, key=lambda amphora: (amphora.is_active, amphora.role is Role.MASTER))
+
+

@@ -32,7 +32,8 @@ def reconcile(lease: Lease, world: World, *, stopping: Callable[[], bool] = lamb
     desired = None
     for _ in range(ROUNDS):
         desired, seen = observe(
-            world.store, lease.load_balancer_id, has_nodes=world.compute.has_nodes, known=desired)
+            world.store, lease.load_balancer_id, has_nodes=world.compute.has_nodes, guards=world.network.guards,
+            known=desired)
         steps = plan(desired, seen) if desired else []
         actions = [step for step in steps if isinstance(step, ACTIONS)]
         if desired is None or not actions:

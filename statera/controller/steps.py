@@ -50,6 +50,15 @@ class RetireAmphora(Struct, frozen=True):
     why: str
 
     def __str__(self) -> str:
+class GuardVip(Struct, frozen=True):
+    """Let through to the VIP's ports what *mark* stands for, and nothing else."""
+
+    mark: str
+
+    def __str__(self) -> str:
+        return f"guard the VIP ({self.mark})"
+
+
         return f"retire amphora {self.id} ({self.why})"
 
 
@@ -96,6 +105,7 @@ class HoldBack(Struct, frozen=True):
         return f"wait for a node that can take over from amphora {self.id}, whose node is lost"
 
 
-Action = AddAmphora | PlugAmphora | PlaceAmphora | MarkApplied | RetireAmphora | ReleaseAmphora | FinishDelete
-Wait = AwaitSuccessor | AwaitGone | HoldBack
+Action = (AddAmphora | SucceedAmphora | ChangeRole | PlugAmphora | GuardVip | PlaceAmphora | MarkApplied | RetireAmphora
+          | ReleaseAmphora | FinishDelete)
+Wait = AwaitSuccessor | AwaitGone | AwaitReturn | HoldBack | AwaitBudget
 Step = Action | Wait

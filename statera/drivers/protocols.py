@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from statera.model.fleet import Node, Port
+from statera.model.guard import Guard
 
 
 class Caller(Struct, frozen=True, kw_only=True):
@@ -23,7 +24,7 @@ class Caller(Struct, frozen=True, kw_only=True):
 
 
 class SubnetFacts(Struct, frozen=True, kw_only=True):
-    """*free* counts the addresses that can still be allocated."""
+    """*free* counts the addresses that can still be allocated; only lists of a network's subnets need to know."""
 
     id: str
     network_id: str
@@ -72,7 +73,7 @@ class Vip(Struct, frozen=True, kw_only=True):
 class AmphoraRequest(Struct, frozen=True, kw_only=True):
     """An amphora that needs a node. *beside* are nodes of the same load balancer: better not those.
 
-    *nodes* are the enrolled ones, for drivers that choose among them.
+    *nodes* are the enrolled ones, for drivers that choose among them, *ports* the amphora's, for those that make one.
     """
 
     amphora_id: str
@@ -84,6 +85,7 @@ class AmphoraRequest(Struct, frozen=True, kw_only=True):
 
 class Machine(Struct, frozen=True, kw_only=True):
     """What administrators are told about the server that carries an amphora alone."""
+    ports: tuple[Port, ...] = ()
 
     compute_id: str
     lb_network_ip: str
@@ -96,7 +98,8 @@ class Machine(Struct, frozen=True, kw_only=True):
 class Compute(Protocol):
     """Nodes for amphorae.
 
-    Without *has_nodes* no node ever carries an amphora: the controller itself says that it runs.
+    Without *has_nodes* no node ever carries an amphora: the controller itself says that it runs. One that *plugs*
+    gives its machines their ports itself; else nodes do that, and ports are bound to them.
     """
 
     has_nodes: bool
@@ -104,6 +107,7 @@ class Compute(Protocol):
     def ensure_node(self, request: AmphoraRequest) -> str | None:
         """The id of the node that is to carry the amphora; None while it is still being made.
 
+    plugs: bool
         Raise `TryAgain` ("no node …") when nothing can carry it now.
         """
 
@@ -111,11 +115,19 @@ class Compute(Protocol):
         """The amphora's own server; None where it shares a node with others."""
 
     def ensure_absent(self, amphora_id: str) -> None:
+    def plug(self, amphora_id: str, ports: Sequence[Port]) -> None:
+        """Give the amphora's machine these ports and no others; for drivers that say that they plug."""
+
         """Remove what was made for the amphora alone; one that is already gone is success."""
 
 
 class Network(Protocol):
-    """Networks as tenants see them, and ports for VIPs and amphorae."""
+    """Networks as tenants see them, and ports for VIPs and amphorae.
+
+    One that *guards* lets nothing through that it was not told of: VIPs have to be guarded, ports bound to hosts.
+    """
+
+    guards: bool
 
     def has_network(self, network_id: str, caller: Caller) -> bool:
         """Whether the caller can see such a network."""
@@ -154,6 +166,12 @@ class Network(Protocol):
     def release_amphora_ports(self, amphora_id: str, keep: Sequence[str] = ()) -> None:
         """Delete the ports of the amphora but for those in the subnets *keep*."""
 
+
+    def bind(self, port: Port, host: str) -> Port:
+        """Have the network reach the amphora's port on *host*; the port with all that its node needs to plug it."""
+
+    def guard_vip(self, load_balancer_id: str, guard: Guard, ports: Sequence[Port]) -> None:
+        """Let in what *guard* says, to the VIP and to the amphorae's *ports* that answer for it, and nothing else."""
 
 class Secrets(Protocol):
     """What tenants keep elsewhere and name by a reference: certificates, authorities, revocation lists."""

@@ -138,6 +138,7 @@ def _interface(index: int, ports: Sequence[Port]) -> Interface:
         addresses=tuple(_address(port.ip_address, port) for port in ports),
         mac_address=first.mac_address,
         bridge=first.bridge,
+        device=first.device,
         mtu=first.mtu,
     )
 

@@ -17,7 +17,11 @@ ROLES = {"SINGLE": (Role.STANDALONE,), "ACTIVE_STANDBY": (Role.MASTER, Role.BACK
 
 
 class Port(Struct, frozen=True, kw_only=True):
-    """An address of an amphora on a network: the VIP network first, then those of members."""
+    """An address of an amphora on a network: the VIP network first, then those of members.
+
+    *device* is what the port's host calls its end of the leg, where the network service says so. *guard* is the
+    mark of the `Guard` that holds for the port, None while none does.
+    """
 
     port_id: str
     network_id: str
@@ -29,6 +33,8 @@ class Port(Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     bridge: str | None = None
 
+    device: str | None = None
+    guard: str | None = None
 
 class Amphora(Struct, frozen=True, kw_only=True):
     """One isolated HAProxy that serves one load balancer, as the store knows it.

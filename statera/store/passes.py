@@ -159,6 +159,11 @@ def record_ports(connection: Connection, amphora_id: str, ports: Sequence[Port])
     _publish(connection, amphora_id)
 
 
+def record_guard(connection: Connection, amphora_id: str, ports: Sequence[Port]) -> None:
+    """The same legs, guarded now, which changes nothing for nodes."""
+    connection.execute(_amphora(amphora_id).values(ports=to_builtins(tuple(ports)), updated_at=utc_now()))
+
+
 def retire_amphora(connection: Connection, amphora_id: str) -> None:
     """The amphora is to leave its node; its peers learn of it by a new version."""
     connection.execute(_amphora(amphora_id).values(leaving=True, updated_at=utc_now()))

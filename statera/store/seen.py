@@ -58,6 +58,12 @@ def load_nodes(connection: Connection) -> list[Node]:
     return _records(connection.execute(NODES).mappings().all(), Node)
 
 
+def node_of(connection: Connection, amphora_id: str) -> str | None:
+    """The name of the node that carries the amphora, None while none does."""
+    carried = select(nodes.c.name).join(amphorae, amphorae.c.node_id == nodes.c.id)
+    return connection.execute(carried.where(amphorae.c.id == amphora_id)).scalar_one_or_none()
+
+
 def compute_zone(connection: Connection, availability_zone: str | None) -> str | None:
     """The `compute_zone` that an availability zone stands for, None for anywhere."""
     profiles = availability_zone_profiles

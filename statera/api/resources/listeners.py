@@ -114,6 +114,7 @@ def create(act: Act, values: dict[str, Any]) -> str:
     taken = act.rows(listeners)
     row = judged(act, values, taken)
     act.require_served("listener", row)
+    act.version(infra=act.service.network.guards)
     return add(act, KIND, row)
 
 
@@ -172,6 +173,7 @@ def change(act: Act, row: Row, sent: dict[str, Any]) -> None:
         changes["allowed_cidrs"] = _distinct(changes["allowed_cidrs"])
     act.require_lb()
     act.require_served("listener", {**row, **changes})
+    act.version(infra=act.service.network.guards and bool(changes.keys() & {"allowed_cidrs", "admin_state_up"}))
     alter(act, KIND, row["id"], changes)
 
 
@@ -182,7 +184,8 @@ def attach(act: Act, listener_id: str, pool_id: str) -> None:
 
 def remove(act: Act, row: Row, _query: Mapping[str, str]) -> None:
     act.require_lb()
-    wishes.remove_rows(act.connection, listeners, [row["id"]], version=act.version())
+    version = act.version(infra=act.service.network.guards)
+    wishes.remove_rows(act.connection, listeners, [row["id"]], version=version)
     act.forget_secrets()
 
 

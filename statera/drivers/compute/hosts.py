@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Enrolled Linux hosts as nodes: many amphorae each, chosen here."""
 
+from collections.abc import Sequence
+
 from statera.drivers.protocols import AmphoraRequest, Machine
 from statera.errors import TryAgain
-from statera.model.fleet import Node
+from statera.model.fleet import Node, Port
 
 
 class Hosts:
     """Picks among the nodes of the request; nothing is made, so nothing has to be removed."""
 
     has_nodes = True
+    plugs = False
 
     def ensure_node(self, request: AmphoraRequest) -> str | None:
         """The emptiest usable node, one without an amphora of the same load balancer if there is one."""
@@ -17,6 +20,9 @@ class Hosts:
         if not usable:
             raise TryAgain("no_node", _why_none(request))
         return min(usable, key=lambda node: (node.id in request.beside, node.amphorae, node.name)).id
+
+    def plug(self, amphora_id: str, ports: Sequence[Port]) -> None:
+        """The node's agent plugs."""
 
     def machine(self, amphora_id: str) -> Machine | None:
         return None

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Amphorae that only pretend: for API tests and for simulations of many load balancers."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_OID, uuid5
 
 from statera.drivers.protocols import AmphoraRequest, Machine
+from statera.model.fleet import Port
 
 IMAGE_ID = str(uuid5(NAMESPACE_OID, "statera noop image"))
 CERTIFICATE_DAYS = 30
@@ -14,9 +16,13 @@ class NoopCompute:
     """There are no nodes; the controller says of every amphora that it runs."""
 
     has_nodes = False
+    plugs = False
 
     def ensure_node(self, request: AmphoraRequest) -> str | None:
         return None
+
+    def plug(self, amphora_id: str, ports: Sequence[Port]) -> None:
+        """There is nothing to plug into."""
 
     def machine(self, amphora_id: str) -> Machine | None:
         """A server as the cloud would show it; its id is derived from the amphora's."""

@@ -10,6 +10,7 @@ from uuid import uuid4
 from statera.drivers.protocols import Caller, PortFacts, SubnetFacts, Vip, VipRequest
 from statera.errors import ApiError, NotFound, TryAgain
 from statera.model.fleet import Port
+from statera.model.guard import Guard
 from statera.model.networks import LocalNetwork, LocalPort, LocalSubnet, mac_address
 
 OWNER = "Octavia"
@@ -32,6 +33,8 @@ class Book(Protocol):
 
 class LocalNetworks:
     """The `local` network driver. A network is seen by its own project, by all if it is shared, and by admins."""
+
+    guards = False
 
     def __init__(self, book: Book) -> None:
         self.book = book
@@ -83,6 +86,12 @@ class LocalNetworks:
             return self._amphora_port(amphora_id, subnet_id, "vrrp" if vips else "member")
         except ApiError as error:
             raise TryAgain("no_address", f"No port for amphora {amphora_id}: {error}") from error
+
+    def bind(self, port: Port, host: str) -> Port:
+        return port
+
+    def guard_vip(self, load_balancer_id: str, guard: Guard, ports: Sequence[Port]) -> None:
+        """The amphora's own packet filter is all that there is."""
 
     def release_amphora_ports(self, amphora_id: str, keep: Sequence[str] = ()) -> None:
         self.book.release_device(amphora_id, prefix=OURS, keep=keep)

@@ -7,6 +7,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from statera.drivers.protocols import Caller, PortFacts, SubnetFacts, Vip, VipRequest
 from statera.model.fleet import Port
+from statera.model.guard import Guard
 
 CIDR, GATEWAY, VIP_ADDRESS = "198.0.2.0/24", "198.0.2.1", "198.0.2.5"  # as Octavia's no-op driver
 CIDR_V6, GATEWAY_V6 = "2001:db8::/64", "2001:db8::1"
@@ -14,6 +15,8 @@ CIDR_V6, GATEWAY_V6 = "2001:db8::/64", "2001:db8::1"
 
 class NoopNetwork:
     """Ids of what it makes are derived from the owner's, so that repeating a call gives the same answer."""
+
+    guards = False
 
     def __init__(self) -> None:
         self._asked = threading.local()
@@ -71,6 +74,12 @@ class NoopNetwork:
             ip_address="2001:db8::6" if v6 else "198.0.2.6", cidr=CIDR_V6 if v6 else CIDR,
             gateway_ip=GATEWAY_V6 if v6 else GATEWAY,
         )
+
+    def bind(self, port: Port, host: str) -> Port:
+        return port
+
+    def guard_vip(self, load_balancer_id: str, guard: Guard, ports: Sequence[Port]) -> None:
+        """Everything is let through."""
 
     def release_amphora_ports(self, amphora_id: str, keep: Sequence[str] = ()) -> None:
         """Nothing was made."""

@@ -16,6 +16,7 @@ from statera.controller.steps import (
     AwaitGone,
     AwaitSuccessor,
     FinishDelete,
+    GuardVip,
     HoldBack,
     MarkApplied,
     PlaceAmphora,
@@ -24,6 +25,7 @@ from statera.controller.steps import (
     RetireAmphora,
 )
 from statera.model.fleet import ROLES, Amphora, Node, Port, Role
+from statera.model.guard import guard
 from statera.model.tree import AdditionalVip, LoadBalancer, Member, Pool
 
 
@@ -191,6 +193,21 @@ def clouds(draw):
                       failover_version=draw(st.integers(0, 5)))
     found = draw(st.lists(amphorae(nodes), max_size=5))
     return Cloud(desired, Seen(amphorae=tuple(found), nodes=nodes, has_nodes=draw(st.booleans())))
+
+
+MARK = guard(SINGLE).mark
+GUARDED = amphora("a", Role.STANDALONE, ports=(replace(port("vip"), guard=MARK),))
+
+
+@pytest.mark.parametrize(("amphorae", "steps"), [
+    pytest.param([ONE], [GuardVip(MARK)], id="nobody was told yet"),
+    pytest.param([GUARDED], [], id="settled"),
+    pytest.param([replace(ONE, ports=(replace(port("vip"), guard="old"),))], [GuardVip(MARK)], id="a listener came"),
+    pytest.param([replace(ONE, ports=())], [PlugAmphora("a", ("vip",))], id="no port to guard yet"),
+])
+def test_a_network_that_guards_is_told(amphorae, steps):
+    assert plan(SINGLE, Seen(amphorae=tuple(amphorae), nodes=NODES, guards=True)) == steps
+
 
 
 @given(clouds())

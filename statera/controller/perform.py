@@ -100,21 +100,22 @@ def _guard(mark: str, desired: LoadBalancer, world: World, *, lease: Lease) -> N
 def _place(amphora_id: str, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
     with world.store.read() as connection:
         amphorae = load_amphorae(connection, desired.id)
+        ports = next((amphora.ports for amphora in amphorae if amphora.id == amphora_id), ())
         request = AmphoraRequest(
-            amphora_id=amphora_id, load_balancer_id=desired.id, nodes=tuple(load_nodes(connection)),
+            amphora_id=amphora_id, load_balancer_id=desired.id, nodes=tuple(load_nodes(connection)), ports=ports,
             beside=tuple(amphora.node_id for amphora in amphorae if amphora.node_id and not amphora.leaving),
             zone=compute_zone(connection, desired.availability_zone),
         )
     node_id = world.compute.ensure_node(request)
     if node_id is None:
         raise TryAgain("node_not_ready", f"the node of amphora {amphora_id} is still being made")
-    with passes.fenced(world.store, lease) as connection:
     if world.network.guards and not world.compute.plugs:
         name = next(node.name for node in request.nodes if node.id == node_id)
         ports = tuple(world.network.bind(port, name) for port in ports)
-        passes.place_amphora(connection, amphora_id, node_id)
+    with passes.fenced(world.store, lease) as connection:
         if ports != request.ports:
             passes.record_ports(connection, amphora_id, ports)
+        passes.place_amphora(connection, amphora_id, node_id)
         if node_id in request.beside:
             record(connection, _about(
                 desired, amphora_id, "spread_lost",

@@ -14,8 +14,9 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from statera.render import l7, metrics, tls
+from statera.render import l7, limits, logs, metrics, tls
 from statera.render.backends import backend_name, backends
+from statera.render.logs import Logs
 from statera.render.text import address, endpoint, literal, name, one_of, quote, refused, token
 from statera.wire import ListenerSpec, MemberSpec, MonitorSpec, PersistenceSpec, PoolSpec, Spec
 
@@ -26,12 +27,17 @@ STICK_SIZE = "10k"
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """What the host gives an HAProxy: folders, threads, and as many connections as descriptors allow."""
+    """What the host gives an HAProxy: folders, threads, and as many connections as descriptors allow.
+
+    *memory_mb* is what each amphora gets whose flavor does not say; 0 is no limit.
+    """
 
     run: str
     chroot: str
     threads: int = 1
     most_connections: int = 50_000
+    memory_mb: int = 0
+    logs: Logs | None = None
     default_connection_limit: int = 50_000
     hard_stop_seconds: int = 3600
 
@@ -79,7 +85,7 @@ def render(spec: Spec, machine: Machine) -> str:
         section("defaults", DEFAULTS),
         *(section(f"frontend {name(listener.id)}", frontend_lines(listener, spec, machine))
           for listener in spec.listeners),
-        *(section(f"backend {name(backend_name(pool.id, listener))}", backend_lines(pool, listener, spec))
+        *(section(f"backend {name(backend_name(pool.id, listener))}", backend_lines(pool, listener, machine))
           for listener, pool in backends(spec)),
         *(section(head, lines) for head, lines in metrics.sections(spec, machine.run)),
     ]
@@ -103,18 +109,29 @@ def global_lines(spec: Spec, machine: Machine) -> Iterator[str]:
     yield f"chroot {quote(machine.chroot)}"
     yield f"stats socket {quote(machine.run + '/haproxy.sock')} mode 600 level admin"
     yield f"localpeer {peer_name(own_address(spec))}"
-    yield f"nbthread {machine.threads}"
-    yield f"maxconn {most_connections(spec, machine)}"
+    yield f"nbthread {limits.threads(spec, most=machine.threads)}"
+    yield f"maxconn {most_connections(spec, machine)[0]}"
     yield f"hard-stop-after {machine.hard_stop_seconds}s"
+    yield from logs.global_lines(spec, machine.logs)
     if spec.pem_files:
         folder = quote(f"{machine.run}/{tls.FOLDER}")
         yield f"crt-base {folder}\nca-base {folder}"
 
 
-def most_connections(spec: Spec, machine: Machine) -> int:
-    """Room for every listener's limit; a limit up to the default can thus change while running."""
+def most_connections(spec: Spec, machine: Machine) -> tuple[int, str]:
+    """How many connections there may be in all, and what sets that limit.
+
+    The listeners' wish has room for the limit of each: one up to the default can thus change while running.
+    """
     wanted = sum(max(listener.connection_limit, machine.default_connection_limit) for listener in spec.listeners)
-    return max(1, min(wanted or machine.default_connection_limit, machine.most_connections))
+    ceilings = limits.ceilings(
+        spec, wanted=max(1, wanted or machine.default_connection_limit),
+        memory_mb=memory_mb(spec, machine), by_descriptors=machine.most_connections)
+    return min((count, what) for what, count in ceilings.items())
+
+
+def memory_mb(spec: Spec, machine: Machine) -> int:
+    return machine.memory_mb if spec.limits.memory_mb is None else spec.limits.memory_mb
 
 
 def own_address(spec: Spec) -> str:
@@ -156,6 +173,7 @@ def frontend_lines(listener: ListenerSpec, spec: Spec, machine: Machine) -> Iter
     for vip in spec.vips:
         yield f"bind {endpoint(vip.ip, listener.protocol_port)}{tls.bind(listener, machine.run)}"
     yield f"maxconn {limit}"
+    yield from logs.frontend_lines(listener, mode, spec=spec, logs=machine.logs)
     yield f"timeout client {listener.timeout_client_data}ms"
     if listener.timeout_tcp_inspect:
         yield f"tcp-request inspect-delay {listener.timeout_tcp_inspect}ms"
@@ -166,9 +184,10 @@ def frontend_lines(listener: ListenerSpec, spec: Spec, machine: Machine) -> Iter
         yield f"default_backend {name(backend_name(listener.default_pool_id, listener))}"
 
 
-def backend_lines(pool: PoolSpec, listener: ListenerSpec, spec: Spec) -> Iterator[str]:
+def backend_lines(pool: PoolSpec, listener: ListenerSpec, machine: Machine) -> Iterator[str]:
     mode = backend_mode(pool, listener)
     yield f"mode {mode}"
+    yield from logs.backend_lines(machine.logs)
     yield one_of(ALGORITHMS, "lb_algorithm", pool.lb_algorithm)
     yield "option allbackups"
     yield f"timeout connect {listener.timeout_member_connect}ms"

@@ -19,11 +19,18 @@ def cases() -> list[str]:
     return sorted(path.parent.name for path in HERE.glob("*/spec.json"))
 
 
+def machine(case: str) -> Machine:
+    """The machine of all cases, with what the case has of its own in `machine.json`."""
+    own = HERE / case / "machine.json"
+    changes = msgspec.json.decode(own.read_bytes()) if own.exists() else {}
+    return msgspec.convert({**msgspec.to_builtins(MACHINE), **changes}, Machine)
+
+
 def rendered(case: str) -> Iterator[tuple[Path, str]]:
     """Each file of the case with what it should hold; the empty text where there should be none."""
     spec = msgspec.json.decode((HERE / case / "spec.json").read_bytes(), type=Spec)
     vrrp = keepalived.vrrp_of(spec)
-    yield HERE / case / "haproxy.cfg", haproxy.render(proxied(spec), MACHINE)
+    yield HERE / case / "haproxy.cfg", haproxy.render(proxied(spec), machine(case))
     yield HERE / case / "keepalived.conf", keepalived.render(spec, vrrp, fault_file="/run/fault") if vrrp else ""
     yield HERE / case / "filter.nft", nftables.render(spec)
     yield HERE / case / "flows.nft", flows.render(spec)

@@ -112,10 +112,13 @@ class ControllerWorker(Struct, frozen=True, kw_only=True):
     workers: Annotated[int, Meta(ge=1), doc("Passes that one worker process makes side by side.")] = 4
     loadbalancer_topology: Annotated[str, doc("SINGLE or ACTIVE_STANDBY, where no flavor says.")] = "SINGLE"
     compute_driver: Annotated[str, doc("Where amphorae run: hosts, noop.")] = "hosts"
-    network_driver: Annotated[str, doc("Where VIPs live: local, noop.")] = "local"
+    network_driver: Annotated[str, doc("Where VIPs live: local, neutron, noop.")] = "local"
     lease_seconds: Annotated[int, Meta(ge=1), doc("How long a worker may hold a load balancer unheard.")] = 30
     retry_first_seconds: Annotated[float, doc("Wait after the first failure; it doubles, with jitter.")] = 1.0
     retry_max_seconds: Annotated[float, doc("Longest wait between tries; they never end.")] = 60.0
+    replacements_per_minute: Annotated[
+        int, Meta(ge=0), doc("Amphorae replaced unasked, at once and a minute, over all workers; 0 is no limit.")
+    ] = 60
     error_after_attempts: Annotated[
         int, Meta(ge=1), doc("Failures in a row that may pass by themselves before ERROR is shown.")
     ] = 3
@@ -142,8 +145,41 @@ class Haproxy(Struct, frozen=True, kw_only=True):
 class Certificates(Struct, frozen=True, kw_only=True):
     cert_manager: Annotated[str, doc("Where tenants keep their certificates: none, local, noop.")] = "none"
     master_key_file: Annotated[
-        str, doc("Key that seals secrets in the database, the same on every host; below state_path when empty.")
+        str, doc("Keys that seal secrets in the database, one a line; the first seals, all open; the same file on every "
+                 "host. Below state_path when empty.")
     ] = ""
+    ca_certificate: Annotated[
+        str, doc("Certificate of an authority of your own that is to sign for nodes and health managers, PEM.")
+    ] = ""
+    ca_private_key: Annotated[str, doc("Its private key, PEM; taken into the database, sealed, at the next start.")] = ""
+    ca_private_key_passphrase: Annotated[str, doc("What opens that key.")] = ""
+
+
+class ServiceAuth(Struct, frozen=True, kw_only=True):
+    auth_type: Annotated[str, doc("How to get in: password or v3applicationcredential.")] = "password"
+    auth_url: Annotated[str, doc("Keystone's address; only needed for drivers that speak with OpenStack.")] = ""
+    username: Annotated[str, doc("The service user.")] = ""
+    password: Annotated[str, doc("Its password.")] = ""
+    project_name: Annotated[str, doc("The service project, which owns amphorae and their ports.")] = ""
+    user_domain_name: Annotated[str, doc("Domain of the user.")] = ""
+    user_domain_id: Annotated[str, doc("The same by its id.")] = ""
+    project_domain_name: Annotated[str, doc("Domain of the project.")] = ""
+    project_domain_id: Annotated[str, doc("The same by its id.")] = ""
+    application_credential_id: Annotated[str, doc("Instead of user and project.")] = ""
+    application_credential_secret: Annotated[str, doc("The secret of the application credential.")] = ""
+    cafile: Annotated[str, doc("Authorities to trust, PEM; those of the system when empty.")] = ""
+    insecure: Annotated[bool, doc("Trust anybody.")] = False
+    timeout: Annotated[float, Meta(gt=0), doc("Seconds to wait for each answer.")] = 20.0
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    region_name: Annotated[str, doc("Region in the service catalogue; empty for the only one.")] = ""
+    endpoint_type: Annotated[str, doc("Which of the catalogue's addresses: public, internal or admin.")] = "public"
+    endpoint_override: Annotated[str, doc("Address to use instead of the catalogue's.")] = ""
+
+
+class Neutron(Endpoint, frozen=True, kw_only=True):
+    """How to find Neutron."""
 
 
 class Quotas(Struct, frozen=True, kw_only=True):
@@ -184,6 +220,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     health_manager: HealthManager = HealthManager()
     haproxy_amphora: Haproxy = Haproxy()
     certificates: Certificates = Certificates()
+    service_auth: ServiceAuth = ServiceAuth()
+    neutron: Neutron = Neutron()
     quotas: Quotas = Quotas()
     house_keeping: HouseKeeping = HouseKeeping()
     agent: Agent = Agent()

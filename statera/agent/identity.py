@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -40,9 +41,27 @@ class Identity:
     def expires_at(self) -> datetime:
         return self._load().not_valid_after_utc
 
+    @property
+    def trusts(self) -> tuple[str, ...]:
+        """The authorities that this node trusts, by their certificates' SHA-256."""
+        roots = x509.load_pem_x509_certificates(self._roots.read_bytes())
+        return tuple(root.fingerprint(hashes.SHA256()).hex() for root in roots)
+
+    def learn(self, roots: str) -> bool:
+        """Trust these authorities (PEM, that of who signs first) from now on; whether they are others than before."""
+        if self._roots.read_text() == roots:
+            return False
+        self._write(self._roots, roots)
+        return True
+
     def renewal_seconds(self, now: datetime) -> float:
-        """How long the certificate can still be used before a new one is due; 0 when it is due."""
+        """How long the certificate can still be used before a new one is due; 0 when it is due.
+
+        It is due at once when the authority that signs now has not signed it.
+        """
         certificate = self._load()
+        if not self._is_of_who_signs(certificate):
+            return 0.0
         life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
         due = certificate.not_valid_before_utc + life * RENEW_AFTER
         return max(0.0, (due - now).total_seconds())
@@ -83,6 +102,13 @@ class Identity:
         context.load_cert_chain(self._certificate, self._key)
         return context
 
+    def _is_of_who_signs(self, certificate: x509.Certificate) -> bool:
+        try:
+            certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(self._roots.read_bytes()))
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
+
     def _load(self) -> x509.Certificate:
         return x509.load_pem_x509_certificate(self._certificate.read_bytes())
 
@@ -101,6 +127,7 @@ def trusting(roots: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.load_verify_locations(cadata=roots)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an authority of the operator's may be no root
     return context
 
 

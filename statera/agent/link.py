@@ -58,6 +58,7 @@ class Link:
         self._beat_seconds = settings.health_manager.beat_seconds
         self._welcomed = False
         self._renewed = asyncio.Event()
+        self._learned = asyncio.Event()
 
     async def run(self) -> None:
         """Stay connected until cancelled, whatever happens on the way; the same trouble is told of once."""
@@ -89,7 +90,8 @@ class Link:
         async with connecting as ws:
             self._outbox.drop_reports()
             await self._say(ws, Hello(
-                agent_version=__version__, hostname=socket.gethostname(), running=self._host.running()))
+                agent_version=__version__, hostname=socket.gethostname(), running=self._host.running(),
+                trusts=self._identity.trusts))
             goals: asyncio.Queue[Down] = asyncio.Queue()
             await _until_first_ends(
                 self._listen(ws, goals), self._follow(goals), self._speak(ws), self._refresh(), self._renew())
@@ -110,6 +112,7 @@ class Link:
                     LOG.info("connected: this node carries %d amphorae", len(message.amphorae))
                 self._welcomed = True
                 self._beat_seconds = message.beat_seconds
+                self._learn(message.roots)
                 await self._host.roster(message)
             case Put():
                 await self._host.put(message.spec)
@@ -132,11 +135,21 @@ class Link:
             await self._host.full_report()
             await asyncio.sleep(REFRESH_SECONDS * random.uniform(0.8, 1.2))
 
+    def _learn(self, roots: str) -> None:
+        if roots and self._identity.learn(roots):
+            LOG.info("this node trusts %d authorities now", len(self._identity.trusts))
+            self._learned.set()
+
     async def _renew(self) -> None:
+        """Ask for a certificate when it is time, and when there is news of authorities, for that says that we heard."""
         while True:
-            await asyncio.sleep(self._identity.renewal_seconds(datetime.now(UTC)) + random.uniform(0.2, 1.0))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._identity.renewal_seconds(datetime.now(UTC))):
+                    await self._learned.wait()
+            await asyncio.sleep(random.uniform(0.2, 1.0))
+            self._learned.clear()
             self._renewed.clear()
-            self._outbox.put(Renew(csr=await asyncio.to_thread(self._identity.csr)))
+            self._outbox.put(Renew(csr=await asyncio.to_thread(self._identity.csr), trusts=self._identity.trusts))
             with suppress(TimeoutError):
                 async with asyncio.timeout(RENEWAL_SECONDS):
                     await self._renewed.wait()

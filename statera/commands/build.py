@@ -15,6 +15,7 @@ from statera.drivers.protocols import Compute, Network, Secrets
 from statera.drivers.secrets.local import LocalSecrets
 from statera.drivers.secrets.noop import NoopSecrets
 from statera.errors import SetupError
+from statera.fleet.authority import Authority
 from statera.store.engine import Store
 from statera.store.networks import NetworkBook
 from statera.store.secrets import Sealer, SecretBook, ensure_sealer
@@ -62,6 +63,11 @@ def sealer(settings: Settings) -> Sealer | None:
     return None if settings.certificates.cert_manager in UNSEALED else ensure_sealer(settings.master_key)
 
 
+def authority(settings: Settings, store: Store) -> Authority:
+    """Who signs for nodes and health managers; made on first use."""
+    return Authority(store, ensure_sealer(settings.master_key), settings)
+
+
 def secret_book(settings: Settings, store: Store) -> SecretBook:
     """What tenants uploaded to the `local` secret store."""
     return SecretBook(store, ensure_sealer(settings.master_key))
@@ -69,10 +75,10 @@ def secret_book(settings: Settings, store: Store) -> SecretBook:
 
 def forecast(settings: Settings, store: Store) -> Callable[[str], list[tuple[str, str]]]:
     """Tells what a controller would do about a load balancer now: for each step its name and a sentence."""
-    has_nodes, guards = compute(settings).has_nodes, network(settings, store).guards
+    machines, networks = compute(settings), network(settings, store)
 
     def look(load_balancer_id: str) -> list[tuple[str, str]]:
-        desired, seen = observe(store, load_balancer_id, has_nodes=has_nodes, guards=guards)
+        desired, seen = observe(store, load_balancer_id, compute=machines, network=networks)
         return [(type(step).__name__, str(step)) for step in (plan(desired, seen) if desired else ())]
 
     return look

@@ -14,8 +14,7 @@ from statera.commands import build, home
 from statera.commands.home import Home
 from statera.config import Settings
 from statera.errors import SetupError
-from statera.fleet.ca import Authority
-from statera.store import nodes
+from statera.store import authorities, nodes
 
 DAY_SECONDS = 86_400
 
@@ -34,7 +33,7 @@ def token(state: Path, name: str | None, hours: float) -> None:
     settings = home.read(Home(state))
     with _transaction(settings) as connection:
         made = nodes.make_token(connection, name, int(hours * 3600))
-    fingerprint = Authority(settings.state / "pki").fingerprint
+        fingerprint = authorities.fingerprint(connection)
     click.echo("On the host that is to join, with this one's address in the place of the endpoint's if need be:")
     click.echo(f"statera-agent join --endpoint {home.binds_of(settings).nodes} --token {made}"
                f" --ca-fingerprint {fingerprint}")

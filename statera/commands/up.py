@@ -17,7 +17,6 @@ from statera.commands import build, checks, home, tree
 from statera.commands.home import Bind, Home
 from statera.config import Settings
 from statera.errors import SetupError
-from statera.fleet.ca import ensure_ca
 from statera.fleet.enrolment import enrol_local
 from statera.store.engine import Store
 from statera.store.events import utc_now
@@ -68,8 +67,8 @@ def prepare_database(settings: Settings) -> None:
     store = build.open_store(settings)
     try:
         bring_schema(store)
-        ensure_ca(settings.state, settings.host)
-        enrol_local(store, settings.state, settings.agent.node_name or settings.host)
+        authority = build.authority(settings, store)
+        enrol_local(store, authority, settings.state, settings.agent.node_name or settings.host)
     finally:
         store.close()
 

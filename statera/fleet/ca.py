@@ -1,59 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statera's own certificate authority: who may call itself a node, and who a health manager.
+"""What a certificate authority does: it signs. Who may call itself a node, and who a health manager.
 
-`<state>/pki` holds `ca.key`, `ca.pem`, `roots.pem` (every root that is trusted: more than one while roots
-are being exchanged) and `server.pem` (the health manager's key and chain). Health managers on several
-hosts share one authority by sharing that folder. A node's private key never comes here.
+A node's private key never comes here.
 """
 
 import os
-import shutil
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from msgspec import Struct
 
-from statera.errors import SetupError, StateraError
+from statera.errors import StateraError
 
 CA_DAYS = 20 * 365.0
-SERVER_DAYS = 90.0
 BACKDATED = timedelta(hours=1)
 """How far a certificate's life begins in the past, for hosts whose clocks are behind."""
 
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 NODE, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
-FILES = ("ca.key", "ca.pem", "roots.pem", "server.pem")
 
 
 class BadRequestToSign(StateraError):
     """The certificate signing request is unusable; the message says why."""
 
 
-class Authority:
-    """The authority in *folder*; made by `ensure_ca`."""
+class Signer(Struct, frozen=True):
+    """An authority's certificate and its key."""
 
-    def __init__(self, folder: Path) -> None:
-        try:
-            self.key = _load_key((folder / "ca.key").read_bytes())
-            self.certificate = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
-        except (OSError, ValueError) as error:
-            raise SetupError(f"cannot use the certificate authority in {folder}: {error}") from error
-        self.roots_file = folder / "roots.pem"
-        self.server_file = folder / "server.pem"
+    certificate: x509.Certificate
+    key: Key
 
     @property
-    def roots(self) -> str:
-        """All roots that nodes are to trust, PEM."""
-        return self.roots_file.read_text()
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the root, hexadecimal: what a joining node is told to expect."""
-        return self.certificate.fingerprint(hashes.SHA256()).hex()
+    def id(self) -> str:
+        """SHA-256 of the certificate, hexadecimal."""
+        return fingerprint(self.certificate)
 
     def sign(self, csr_pem: str, node_id: str, days: float) -> x509.Certificate:
         """A node's certificate for the key that signed *csr_pem*; whatever name the request holds is ignored.
@@ -85,38 +71,40 @@ class Authority:
         )
 
 
-def ensure_ca(state: Path, host: str) -> Authority:
-    """The authority of this installation, made at the first call; repeating is safe, also at the same time.
+def make_root() -> Signer:
+    """An authority of our own."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return Signer(_root(key), key)
 
-    The health manager's own certificate is renewed when less than a third of its life is left.
+
+def read_signer(certificate: bytes, key: bytes, passphrase: bytes | None = None) -> Signer:
+    """The authority of these PEM texts; of several certificates the first is its own.
+
+    Raise `ValueError` that says what is wrong with them.
     """
-    folder = state / "pki"
-    if not (folder / "ca.pem").exists():
-        _make(folder)
-    authority = Authority(folder)
-    if _needs_renewal(authority.server_file):
-        key = ec.generate_private_key(ec.SECP256R1())
-        leaf = authority.issue(key.public_key(), host, SERVER, SERVER_DAYS)
-        write_private(authority.server_file, key_pem(key) + pem(leaf) + pem(authority.certificate))
-    return authority
-
-
-def _make(folder: Path) -> None:
-    """All of the folder appears at once or not at all; of two makers one wins and both go on with it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix="pki-", dir=folder.parent))
     try:
-        key = ec.generate_private_key(ec.SECP256R1())
-        root = _root(key)
-        write_private(draft / "ca.key", key_pem(key))
-        (draft / "ca.pem").write_text(pem(root))
-        (draft / "roots.pem").write_text(pem(root))
-        draft.rename(folder)
-    except OSError:
-        if not (folder / "ca.pem").exists():
-            raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        found = x509.load_pem_x509_certificate(certificate)
+        opened = serialization.load_pem_private_key(key, passphrase)
+    except (TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(opened, Key):
+        raise ValueError("the key is neither an elliptic-curve nor an RSA key")
+    if opened.public_key() != found.public_key():
+        raise ValueError("the key is not the certificate's")
+    if not _may_sign(found):
+        raise ValueError("the certificate is not an authority's")
+    return Signer(found, opened)
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    return certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def _root(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
@@ -146,30 +134,21 @@ def _draft(name: str, key: ec.EllipticCurvePublicKey, days: float) -> x509.Certi
     )
 
 
-def _signed_by(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
+def _signed_by(key: Key) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
 
 
-def _needs_renewal(server_file: Path) -> bool:
-    if not server_file.exists():
-        return True
-    leaf = x509.load_pem_x509_certificate(server_file.read_bytes())
-    life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
-    return datetime.now(UTC) > leaf.not_valid_after_utc - life / 3
-
-
-def _load_key(data: bytes) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(data, password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError("the key is not an elliptic-curve key")
-    return key
+def needs_renewal(certificate: x509.Certificate, now: datetime) -> bool:
+    """Whether less than a third of its life is left."""
+    life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    return now > certificate.not_valid_after_utc - life / 3
 
 
 def pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def key_pem(key: ec.EllipticCurvePrivateKey) -> str:
+def key_pem(key: Key) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()

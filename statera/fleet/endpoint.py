@@ -3,7 +3,6 @@
 
 import asyncio
 import logging
-import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -14,7 +13,8 @@ import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 from sqlalchemy.exc import SQLAlchemyError
 
-from statera.fleet.ca import Authority, BadRequestToSign
+from statera.fleet.authority import Authority
+from statera.fleet.ca import BadRequestToSign
 from statera.fleet.dispatch import Dispatcher
 from statera.fleet.enrolment import join
 from statera.fleet.intake import BadMessage, Intake
@@ -30,16 +30,6 @@ MAX_MESSAGE_BYTES = 8 * 2**20
 MAX_JOIN_BYTES = 2**16
 
 Result = TypeVar("Result")
-
-
-def tls_context(authority: Authority) -> ssl.SSLContext:
-    """Who shows a certificate must show one of ours; who joins has none yet."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(authority.server_file)
-    context.load_verify_locations(authority.roots_file)
-    context.verify_mode = ssl.CERT_OPTIONAL
-    return context
 
 
 class Endpoint:

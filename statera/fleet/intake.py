@@ -6,7 +6,7 @@ import logging
 import time
 from functools import partial
 
-from statera.fleet.ca import Authority
+from statera.fleet.authority import Authority
 from statera.fleet.dispatch import Dispatcher
 from statera.fleet.enrolment import renew
 from statera.fleet.ledger import Ledger

@@ -12,19 +12,19 @@ from aiohttp import web
 
 from statera.config import Settings
 from statera.errors import SetupError
-from statera.fleet.ca import ensure_ca
+from statera.fleet.authority import Authority
 from statera.fleet.dispatch import SWEEP_SECONDS, Dispatcher, Networks, Wake
-from statera.fleet.endpoint import Endpoint, tls_context
+from statera.fleet.door import Door
+from statera.fleet.endpoint import Endpoint
 from statera.fleet.intake import Intake
 from statera.fleet.judge import Judge
 from statera.fleet.ledger import Ledger
 from statera.fleet.session import Session
 from statera.store.engine import Store
-from statera.store.secrets import Sealer
+from statera.store.secrets import Sealer, ensure_sealer
 
 LOG = logging.getLogger(__name__)
 
-RENEWAL_SECONDS = 3600.0
 THREADS = 4
 
 
@@ -46,12 +46,12 @@ class Service:
         self.sessions: dict[str, Session] = {}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fleet")
         self._waiting = ThreadPoolExecutor(1, thread_name_prefix="fleet-wake")
-        self._authority = ensure_ca(settings.state, settings.host)
-        self._tls = tls_context(self._authority)
+        self._authority = Authority(store, ensure_sealer(settings.master_key), settings)
+        self._door = Door(store, self._authority, self.manager_id, self._threads)
         self.ledger = Ledger(store, self._threads)
         self.dispatcher = Dispatcher(
             store, self.manager_id, own, sessions=self.sessions, ledger=self.ledger, networks=networks,
-            threads=self._threads, sealer=sealer)
+            threads=self._threads, sealer=sealer, roots=lambda: self._authority.roots)
         self._intake = Intake(
             self.manager_id, self.dispatcher, self.ledger, self._authority, own.certificate_days)
         self.judge = Judge(
@@ -75,7 +75,7 @@ class Service:
         await self.judge.hold(time.monotonic())
         await self._runner.setup()
         site = web.TCPSite(
-            self._runner, own.bind_ip, own.bind_port if port is None else port, ssl_context=self._tls,
+            self._runner, own.bind_ip, own.bind_port if port is None else port, ssl_context=self._door.tls,
             reuse_address=True)
         try:
             await site.start()
@@ -84,7 +84,7 @@ class Service:
             raise SetupError(f"cannot listen on [health_manager] bind_ip and bind_port: {error}") from error
         self._tasks = [asyncio.create_task(work) for work in (
             self.ledger.run(), self.dispatcher.run(self._wake, self._waiting, self._sweep_seconds),
-            self.judge.run(), self._intake.store_totals(), self._renew_certificate())]
+            self.judge.run(), self._intake.store_totals(), self._door.run())]
         LOG.info("health manager %s listens on %s:%d", self.manager_id, own.bind_ip, self.port)
 
     async def wait(self) -> None:
@@ -113,9 +113,3 @@ class Service:
     def _part(self, node_ids: Collection[str], why: str) -> None:
         for node_id in self.sessions.keys() & set(node_ids):
             self.sessions[node_id].close(why)
-
-    async def _renew_certificate(self) -> None:
-        while True:
-            await asyncio.sleep(RENEWAL_SECONDS)
-            authority = await asyncio.to_thread(ensure_ca, self._settings.state, self._settings.host)
-            self._tls.load_cert_chain(authority.server_file)

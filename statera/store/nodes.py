@@ -2,6 +2,7 @@
 """Which machines belong to the fleet: tokens to join it, enrolment, and what operators do with nodes."""
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 from uuid import uuid4
@@ -92,9 +93,15 @@ def is_enrolled(connection: Connection, node_id: str) -> bool:
     return connection.execute(select(nodes.c.id).where(nodes.c.id == node_id)).scalar_one_or_none() is not None
 
 
-def certified(connection: Connection, node_id: str, expires_at: datetime) -> None:
-    """Note until when the node's newest certificate is good; *expires_at* is UTC without a zone."""
-    connection.execute(update(nodes).where(nodes.c.id == node_id).values(certificate_expires_at=expires_at))
+def certified(
+    connection: Connection, node_id: str, expires_at: datetime, *, issuer: str, trusts: Sequence[str]
+) -> None:
+    """Note until when the node's newest certificate is good, who signed it and whom the node trusts.
+
+    *expires_at* is UTC without a zone.
+    """
+    connection.execute(update(nodes).where(nodes.c.id == node_id).values(
+        certificate_expires_at=expires_at, issuer=issuer, trusts=list(trusts)))
 
 
 def list_nodes(connection: Connection) -> list[NodeRow]:

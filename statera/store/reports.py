@@ -49,7 +49,7 @@ def connected(connection: Connection, manager_id: str, node_id: str, hello: Hell
     connection.execute(
         update(nodes).where(nodes.c.id == node_id).values(
             manager_id=manager_id, connected_at=utc_now(), lost_ms=None, agent_version=hello.agent_version,
-            hostname=hello.hostname, features=list(hello.features),
+            hostname=hello.hostname, features=list(hello.features), trusts=list(hello.trusts),
         )
     )
     connection.execute(

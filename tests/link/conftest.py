@@ -17,13 +17,13 @@ from statera.agent.identity import Identity
 from statera.agent.link import Link
 from statera.agent.outbox import Outbox
 from statera.config import Agent, Default, HealthManager, Settings
-from statera.fleet.ca import ensure_ca
+from statera.fleet.authority import Authority
 from statera.fleet.enrolment import join
 from statera.fleet.service import Service
 from statera.store import nodes, tables
 from statera.store.engine import Store
 from statera.store.events import utc_now
-from statera.store.secrets import Sealer
+from statera.store.secrets import Sealer, ensure_sealer
 from statera.store.wake import Waker
 from statera.wire import Applied, Join, LocalNetwork, Report, Roster, Spec
 
@@ -79,7 +79,7 @@ class World:
         self.state.mkdir()
         self.store = Store(self.settings.database_url)
         tables.metadata.create_all(self.store.engine)
-        self.authority = ensure_ca(self.state, "hm-1")
+        self.authority = Authority(self.store, ensure_sealer(self.settings.master_key), self.settings)
         self.port = free_port()
 
     def configure(self, **health_manager: object) -> None:

@@ -12,7 +12,7 @@ from cryptography import x509
 from statera.agent.identity import Identity, trusting
 from statera.agent.joining import join
 from statera.errors import SetupError
-from statera.fleet.ca import NODE, ensure_ca, pem
+from statera.fleet.ca import NODE, make_root, pem
 from statera.fleet.enrolment import enrol_local
 from statera.store import nodes, tables
 
@@ -21,7 +21,7 @@ def join_as(world, name, token, fingerprint=None):
     identity = Identity(world.folder / f"join-{name}")
     return identity, join(
         identity, endpoint=f"127.0.0.1:{world.port}", token=token, name=name,
-        fingerprint=fingerprint or world.authority.fingerprint)
+        fingerprint=fingerprint or world.authority.id)
 
 
 def test_a_token_makes_a_node_and_the_node_connects(world, until):
@@ -111,8 +111,8 @@ def test_without_a_certificate_there_is_no_link(world):
     asyncio.run(story())
 
 
-def test_a_foreign_certificate_is_cut_off(world, tmp_path):
-    foreign = ensure_ca(tmp_path / "foreign", "hm-x")
+def test_a_foreign_certificate_is_cut_off(world):
+    foreign = make_root()
     identity = world.identity("node-1")
     key = x509.load_pem_x509_csr(identity.csr().encode()).public_key()
     (world.folder / "node-1" / "node.pem").write_text(pem(foreign.issue(key, identity.node_id, NODE, 1)))
@@ -126,6 +126,7 @@ def test_a_foreign_certificate_is_cut_off(world, tmp_path):
 
 def test_a_health_managers_certificate_does_not_make_a_node(world):
     tls = trusting(world.authority.roots)
+    world.authority.certify()
     tls.load_cert_chain(world.authority.server_file)
 
     async def story():
@@ -199,9 +200,9 @@ def test_an_ended_certificate_says_what_to_do(world):
 
 
 def test_this_host_is_enrolled_without_a_token_as_often_as_one_likes(world, until):
-    folder = enrol_local(world.store, world.state, "here")
+    folder = enrol_local(world.store, world.authority, world.state, "here")
     certificate = (folder / "node.pem").read_bytes()
-    assert enrol_local(world.store, world.state, "here") == folder
+    assert enrol_local(world.store, world.authority, world.state, "here") == folder
     assert (folder / "node.pem").read_bytes() == certificate
 
     async def story():
@@ -218,9 +219,9 @@ def test_this_host_is_enrolled_without_a_token_as_often_as_one_likes(world, unti
     pytest.param(lambda folder, world: nodes_gone(world), id="database lost"),
 ])
 def test_this_host_is_enrolled_again_when_its_identity_is_spoilt(world, harm):
-    folder = enrol_local(world.store, world.state, "here")
+    folder = enrol_local(world.store, world.authority, world.state, "here")
     harm(folder, world)
-    enrol_local(world.store, world.state, "here")
+    enrol_local(world.store, world.authority, world.state, "here")
     with world.store.read() as connection:
         assert nodes.find(connection, "here") == Identity(folder).node_id
     assert Identity(folder).tls_context()

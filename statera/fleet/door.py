@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What nodes meet first: the certificate that they are shown, and which of theirs is taken; both change on the run."""
+
+import asyncio
+import logging
+import ssl
+from concurrent.futures import Executor
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from statera.errors import SetupError
+from statera.fleet.authority import Authority
+from statera.store import authorities
+from statera.store.engine import Store
+
+LOG = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 2.0
+
+
+class Door:
+    """*tls* is what to listen with: it hands each new connection to the newest context."""
+
+    def __init__(self, store: Store, authority: Authority, manager_id: str, threads: Executor) -> None:
+        self._store, self._authority, self._manager_id, self._threads = store, authority, manager_id, threads
+        self._newest = authority.tls()
+        self.tls = authority.tls()
+        self.tls.sni_callback = self._admit  # called without a name as well
+
+    async def run(self) -> None:
+        """Follow the store until cancelled; while it is away all stays as it is."""
+        while True:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._threads, self.refresh)
+            except (SQLAlchemyError, SetupError, OSError) as error:
+                LOG.warning("the certificates of this health manager stay as they are: %s", error)
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    def refresh(self) -> None:
+        """Show and take what the store says now, and write down who signed what is shown."""
+        if self._authority.refresh():
+            self._newest = self._authority.tls()
+            LOG.info("this health manager shows a certificate of authority %s", self._authority.id)
+        with self._store.read() as connection:
+            noted = authorities.shown_by(connection, self._manager_id)
+        if noted != self._authority.id:
+            with self._store.write() as connection:
+                authorities.shows(connection, self._manager_id, self._authority.id)
+
+    def _admit(self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: Any) -> None:
+        connection.context = self._newest

@@ -168,6 +168,18 @@ class ProviderMissing(ApiError):
     status, text = HTTPStatus.NOT_IMPLEMENTED, "Provider '{}' was not found."
 
 
+class ProviderFailed(ApiError):
+    """Arguments: provider, what its driver says."""
+
+    text = "Provider '{}' reports error: {}"
+
+
+class VipConflict(Conflict):
+    """Argument: what the provider's driver says."""
+
+    text = "The VIP IP address is already in use: {}"
+
+
 class Unavailable(ApiError):
     """Argument: the whole sentence, which asks to try again."""
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 from sqlalchemy import Connection, Table, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
@@ -17,9 +17,11 @@ from statera.api.policy import Policy
 from statera.api.rules.certificates import references
 from statera.config import Settings
 from statera.drivers.protocols import Network, Secrets
+from statera.drivers.provider.registry import Drivers
 from statera.errors import ImmutableObject, NotFound, PendingState, QuotaMet, Unavailable
 from statera.model import pem
 from statera.model.pem import Material
+from statera.model.providers import is_ours
 from statera.model.status import Provisioning
 from statera.store import events, status, tables, wishes
 from statera.store import secrets as kept
@@ -44,6 +46,7 @@ class Service(Struct, frozen=True):
     policy: Policy
     secrets: Secrets | None = None
     sealer: Sealer | None = None
+    drivers: Drivers = field(default_factory=Drivers)
 
     @property
     def strict(self) -> bool:
@@ -120,6 +123,15 @@ class Act:
     def settings(self) -> Settings:
         return self.service.settings
 
+    @property
+    def strict(self) -> bool:
+        """Whether one wish waits for the one before it; drivers of other providers are made for nothing else."""
+        return self.service.strict or self._is_delegated
+
+    @property
+    def _is_delegated(self) -> bool:
+        return not is_ours(self.load_balancer["provider"])
+
     def flavor(self) -> Mapping[str, Any]:
         """The data of the load balancer's flavor."""
         return flavor_of(self.connection, self.load_balancer["flavor_id"])
@@ -145,7 +157,9 @@ class Act:
         """For what is done to the load balancer itself; not strictly, anything but going and gone will do."""
         state = self.load_balancer["provisioning_status"]
         gone = self.load_balancer["deleting"] or state == Provisioning.DELETED
-        if gone or (self.service.strict and state not in allowed):
+        if self._is_delegated and state == Provisioning.ERROR:
+            gone = False  # its driver failed to delete it, and is to be asked again
+        if gone or (self.strict and state not in allowed):
             raise PendingState(Provisioning.PENDING_DELETE if gone and state != "DELETED" else state, self.lb_id)
 
     def require_kept(self, title: str, row: Row) -> None:
@@ -156,7 +170,7 @@ class Act:
     def _require(self, title: str, id: str, row: Row) -> None:
         active = row["provisioning_status"] == Provisioning.ACTIVE
         gone = row["deleting"] or row["provisioning_status"] == Provisioning.DELETED
-        if gone or (self.service.strict and not active):
+        if gone or (self.strict and not active):
             raise ImmutableObject(title, id)
 
     def reload(self, table: Table, id: str, *, title: str) -> Row:
@@ -168,7 +182,7 @@ class Act:
 
     def rows(self, table: Table, *where: Any) -> Sequence[Row]:
         """Rows of this load balancer's tree; not strictly, those that are going do not count."""
-        if not self.service.strict:
+        if not self.strict:
             where = (*where, ~table.c.deleting)
         return self._rows(table, table.c.load_balancer_id == self.lb_id, *where)
 

@@ -35,6 +35,7 @@ from statera.api.versions import Mark, Versions
 from statera.api.waiting import PatientItem
 from statera.config import Settings
 from statera.drivers.protocols import Network, Secrets
+from statera.drivers.provider.registry import Drivers
 from statera.errors import SetupError
 from statera.store.engine import Store
 from statera.store.secrets import Sealer
@@ -97,7 +98,8 @@ def build(
         raise SetupError(f"[api_settings] auth_strategy = {strategy} is not one of {', '.join(IDENTITY)}")
     if bad := rules.bad_defaults(settings.api_settings):
         raise SetupError(f"[api_settings] {'; '.join(bad)}")
-    service = Service(settings, store, network, Policy(conf, everyone_is_admin=strategy == "noauth"), secrets, sealer)
+    service = Service(settings, store, network, Policy(conf, everyone_is_admin=strategy == "noauth"), secrets, sealer,
+                      Drivers(conf.config_file or ()))
     app: Wsgi = IDENTITY[strategy](application(service, mounts=mounts, forecast=forecast), settings, conf)
     return front(_edged(app, conf), largest_body=settings.api_settings.max_request_body_size)
 

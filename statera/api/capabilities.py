@@ -2,11 +2,12 @@
 """What each provider can do, as tables: the single place that refuses what its data plane would not serve."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
-from statera.errors import BadRequest, ProviderCannot, ProviderMissing, ProviderUnsupported
+from statera.drivers.provider.registry import Driver, Drivers
+from statera.errors import BadRequest, ProviderCannot, ProviderUnsupported
 
 Values = Mapping[str, Any]
 
@@ -34,14 +35,69 @@ REFUSED = (
 """What the amphora provider refuses by contract, but for objects that come with a whole tree."""
 
 
-class Provider(Struct, frozen=True):
-    """*flavor* and *zone* describe what profiles may hold (*picky*: nothing else); *zone* None: no zones at all."""
+class Provider(Protocol):
+    """What the API asks about a provider. Each may raise `ProviderCannot`, what judges `ProviderUnsupported`."""
 
+    def flavors(self) -> Mapping[str, str]:
+        """What profiles of flavors may hold, with a description each."""
+
+    def zones(self) -> Mapping[str, str]:
+        """The same of availability zones."""
+
+    def validate_flavor(self, data: Values) -> None:
+        """Whether a flavor may say this."""
+
+    def validate_zone(self, data: Values) -> None:
+        """Whether an availability zone may say this."""
+
+
+class Ours(Struct, frozen=True, kw_only=True):
+    """A provider that Statera is itself; *picky*: profiles may hold what is described and nothing else."""
+
+    name: str
     refused: tuple[Unsupported, ...] = ()
-    flavor: Mapping[str, str] = {}
-    zone: Mapping[str, str] | None = {}
+    flavor: Mapping[str, str]
+    zone: Mapping[str, str]
     picky: bool = True
 
+    def flavors(self) -> Mapping[str, str]:
+        return self.flavor
+
+    def zones(self) -> Mapping[str, str]:
+        return self.zone
+
+    def validate_flavor(self, data: Values) -> None:
+        if self.picky:
+            _validate(self.name, self.flavor, FLAVOR_VALUES, data)
+
+    def validate_zone(self, data: Values) -> None:
+        if self.picky:
+            _validate(self.name, self.zone, ZONE_VALUES, data)
+
+
+class Theirs(Struct, frozen=True):
+    """A provider that is served by somebody else's driver, which answers for itself."""
+
+    driver: Driver
+
+    def flavors(self) -> Mapping[str, str]:
+        return dict(self.driver.call("get_supported_flavor_metadata") or {})
+
+    def zones(self) -> Mapping[str, str]:
+        return dict(self.driver.call("get_supported_availability_zone_metadata") or {})
+
+    def validate_flavor(self, data: Values) -> None:
+        if data:
+            self.driver.call("validate_flavor", dict(data))
+
+    def validate_zone(self, data: Values) -> None:
+        try:
+            self.driver.call("validate_availability_zone", dict(data))
+        except ProviderCannot:
+            raise ProviderCannot(self.driver.name, NO_ZONES) from None
+
+
+NO_ZONES = "This provider does not support availability zones."
 
 FLAVOR = {
     "loadbalancer_topology": "The load balancer topology. One of: SINGLE - One amphora per load balancer. "
@@ -64,32 +120,32 @@ NOOP_ZONE = {
     "volume_zone": "The volume availability zone to use for this loadbalancer.",
 }
 
-PROVIDERS: Mapping[str, Provider] = {
-    **dict.fromkeys(("amphora", "amphorav2", "octavia"), Provider(REFUSED, FLAVOR, ZONE)),
-    **dict.fromkeys(("noop_driver", "noop_driver-alt"), Provider((), NOOP_FLAVOR, NOOP_ZONE, picky=False)),
+PROVIDERS: Mapping[str, Ours] = {
+    **{name: Ours(name=name, refused=REFUSED, flavor=FLAVOR, zone=ZONE)
+       for name in ("amphora", "amphorav2", "octavia")},
+    **{name: Ours(name=name, flavor=NOOP_FLAVOR, zone=NOOP_ZONE, picky=False)
+       for name in ("noop_driver", "noop_driver-alt")},
 }
 
 
-def provider(name: str) -> Provider:
+def provider(name: str, drivers: Drivers) -> Provider:
     """The provider that serves *name*. Raise `ProviderMissing`."""
-    if name not in PROVIDERS:
-        raise ProviderMissing(name)
-    return PROVIDERS[name]
+    return PROVIDERS.get(name) or Theirs(drivers.get(name))
 
 
-def enabled(name: str, names: Mapping[str, str]) -> Provider:
+def enabled(name: str, names: Mapping[str, str], drivers: Drivers) -> Provider:
     """The provider, if users may name it."""
     if name not in names:
         raise BadRequest(f"Provider '{name}' is not enabled.")
-    return provider(name)
+    return provider(name, drivers)
 
 
 def require(name: str, kind: str, values: Values, *, in_tree: bool) -> None:
-    """Raise `ProviderUnsupported` when the provider refuses such an object.
+    """Raise `ProviderUnsupported` when the provider refuses such an object; somebody else's driver says so later.
 
     *in_tree*: the object comes with a whole load balancer.
     """
-    for row in () if in_tree else provider(name).refused:
+    for row in () if in_tree or name not in PROVIDERS else PROVIDERS[name].refused:
         value = row.value(values) if row.kind == kind else None
         if value is not None:
             raise ProviderUnsupported(name, row.text.format(value))
@@ -103,20 +159,6 @@ FLAVOR_VALUES: Mapping[str, Callable[[Any], bool]] = {
 ZONE_VALUES: Mapping[str, Callable[[Any], bool]] = {
     "valid_vip_networks": lambda value: isinstance(value, list),
 }
-
-
-def validate_flavor(name: str, provider: Provider, data: Values) -> None:
-    """Raise `ProviderUnsupported` for flavor data that the provider does not know."""
-    if provider.picky:
-        _validate(name, provider.flavor, FLAVOR_VALUES, data)
-
-
-def validate_zone(name: str, provider: Provider, data: Values) -> None:
-    """Raise `ProviderUnsupported` for zone data that the provider does not know."""
-    if provider.zone is None:
-        raise ProviderCannot(name, "This provider does not support availability zones.")
-    if provider.picky:
-        _validate(name, provider.zone, ZONE_VALUES, data)
 
 
 def _validate(

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, Table, select
 
 from statera.api import capabilities
 from statera.config import Settings
+from statera.drivers.provider.registry import Drivers
 from statera.errors import BadRequest, DisabledOption, Invalid
 from statera.store import tables
 
@@ -29,17 +30,17 @@ class Choice(Struct, frozen=True, kw_only=True):
         return "direct" if self.flavor.get("sriov_vip") else "normal"
 
 
-def choose(connection: Connection, sent: Values, settings: Settings) -> Choice:
+def choose(connection: Connection, sent: Values, settings: Settings, *, drivers: Drivers) -> Choice:
     """Judge what the request names and fill in the rest."""
     flavor = _flavor(connection, sent)
     zone = _zone(connection, sent)
     name = _provider(sent, flavor["provider_name"] if flavor else None, settings)
-    provider = capabilities.enabled(name, settings.api_settings.enabled_provider_drivers)
+    provider = capabilities.enabled(name, settings.api_settings.enabled_provider_drivers, drivers)
     flavor_data = msgspec.json.decode(flavor["flavor_data"]) if flavor else {}
     zone_data = msgspec.json.decode(zone["availability_zone_data"]) if zone else {}
-    capabilities.validate_flavor(name, provider, flavor_data)
+    provider.validate_flavor(flavor_data)
     if zone:
-        capabilities.validate_zone(name, provider, zone_data)
+        provider.validate_zone(zone_data)
     topology = flavor_data.get("loadbalancer_topology") or settings.controller_worker.loadbalancer_topology
     return Choice(provider=name, topology=topology, flavor=flavor_data, zone=zone_data)
 

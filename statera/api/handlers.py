@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct, structs
 from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, select
 
-from statera.api import capabilities, faults, requests
+from statera.api import capabilities, delegate, faults, requests
 from statera.api.acts import Act, Service
 from statera.api.fields import changed, columns_of, posted, with_defaults, with_nulls
 from statera.api.idempotency import Once, once
@@ -146,10 +146,11 @@ class Collection:
             child.outside_post(service, identity, place, values)
             secrets = service.materials(identity, values)
             with service.act(identity, place.lb_id, doing=f"{kind.title} post", secrets=secrets) as act:
-                capabilities.provider(act.load_balancer["provider"])
+                capabilities.provider(act.load_balancer["provider"], service.drivers)
                 id = child.create(act, {**values, **place.values})
                 if secrets:
                     act.keep_secrets(values)
+                delegate.created(act, kind.table, id)
                 answer = msgspec.json.encode({kind.name: kind.one(act.connection, id)})
                 once.keep(act.connection, answer)
             return answer
@@ -200,9 +201,10 @@ class Item:
             row = self._under_lock(act, id)
             if row["deleting"] and "version" not in row:
                 raise ImmutableObject(kind.title, id)
-            child.change(act, row, sent)
-            if any(name.endswith(REFERENCES) for name in sent):
-                act.keep_secrets(sent)
+            with delegate.changing(act, kind.table, id, sent=sent):
+                child.change(act, row, sent)
+                if any(name.endswith(REFERENCES) for name in sent):
+                    act.keep_secrets(sent)
             changed_row = kind.one(act.connection, id)
         respond(response, {kind.name: changed_row})
 
@@ -212,8 +214,9 @@ class Item:
         place = self._locate(identity, "delete", path)
         with self.service.act(identity, place.lb_id, doing=f"{self.kind.title} {id} delete") as act:
             row = self._under_lock(act, id)
-            if self.service.strict or not row["deleting"]:
-                self.child.remove(act, row, query)
+            if act.strict or not row["deleting"]:
+                with delegate.removing(act, self.kind.table, id, cascade=requests.is_true(query.get("cascade", ""))):
+                    self.child.remove(act, row, query)
         respond_nothing(response)
 
     def _locate(self, identity: Identity, action: str, path: Mapping[str, str]) -> Place:

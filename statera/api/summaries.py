@@ -7,7 +7,7 @@ from typing import Any
 import falcon
 from sqlalchemy import Connection
 
-from statera.api import capabilities, requests
+from statera.api import capabilities, delegate, requests
 from statera.api.acts import Service
 from statera.api.handlers import Child, found, place_of, respond, respond_nothing
 from statera.api.identity import identify
@@ -48,9 +48,10 @@ class Failover:
         with service.store.read() as connection:
             row = found(connection, tables.load_balancers, id, title="Load Balancer")
         service.policy.require(identity, "loadbalancer:put_failover", project_id=row["project_id"])
-        capabilities.provider(row["provider"])
+        capabilities.provider(row["provider"], service.drivers)
         with service.act(identity, place_of(row).lb_id, doing="Load Balancer failover") as act:
             loadbalancers.fail_over(act)
+            delegate.failed_over(act)
         respond_nothing(response, status=202)
 
 

@@ -6,9 +6,9 @@ load balancer or amphora that owns them and are found by that name before they a
 `TryAgain` or `GiveUp` and nothing else, but for the `ApiError` that `allocate_vip` documents.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -63,17 +63,22 @@ class VipRequest(Struct, frozen=True, kw_only=True):
 
 
 class Vip(Struct, frozen=True, kw_only=True):
-    """*addresses* are (subnet id, address) in the order of the request."""
+    """*addresses* are (subnet id, address) in the order of the request.
+
+    All are on the one port, unless each further one has a port of its own in *additional_port_ids*.
+    """
 
     port_id: str
     network_id: str
     addresses: tuple[tuple[str, str], ...]
+    additional_port_ids: tuple[str, ...] = ()
 
 
 class AmphoraRequest(Struct, frozen=True, kw_only=True):
     """An amphora that needs a node. *beside* are nodes of the same load balancer: better not those.
 
-    *nodes* are the enrolled ones, for drivers that choose among them, *ports* the amphora's, for those that make one.
+    *nodes* are the enrolled ones, for drivers that choose among them, *ports* the amphora's, for those that make
+    one, *flavor* the data of the load balancer's flavor.
     """
 
     amphora_id: str
@@ -81,11 +86,12 @@ class AmphoraRequest(Struct, frozen=True, kw_only=True):
     nodes: tuple[Node, ...] = ()
     beside: tuple[str, ...] = ()
     zone: str | None = None
+    ports: tuple[Port, ...] = ()
+    flavor: Mapping[str, Any] = {}
 
 
 class Machine(Struct, frozen=True, kw_only=True):
     """What administrators are told about the server that carries an amphora alone."""
-    ports: tuple[Port, ...] = ()
 
     compute_id: str
     lb_network_ip: str
@@ -99,25 +105,27 @@ class Compute(Protocol):
     """Nodes for amphorae.
 
     Without *has_nodes* no node ever carries an amphora: the controller itself says that it runs. One that *plugs*
-    gives its machines their ports itself; else nodes do that, and ports are bound to them.
+    gives each amphora a machine of its own, with its ports, which ends with it; else nodes plug ports, which
+    are bound to them. When a flavor's fields named in *built_from* change, an amphora has to be made anew.
     """
 
     has_nodes: bool
+    plugs: bool
+    built_from: tuple[str, ...]
 
     def ensure_node(self, request: AmphoraRequest) -> str | None:
         """The id of the node that is to carry the amphora; None while it is still being made.
 
-    plugs: bool
         Raise `TryAgain` ("no node …") when nothing can carry it now.
         """
+
+    def plug(self, amphora_id: str, ports: Sequence[Port]) -> None:
+        """Give the amphora's machine these ports and no others; for drivers that say that they plug."""
 
     def machine(self, amphora_id: str) -> Machine | None:
         """The amphora's own server; None where it shares a node with others."""
 
     def ensure_absent(self, amphora_id: str) -> None:
-    def plug(self, amphora_id: str, ports: Sequence[Port]) -> None:
-        """Give the amphora's machine these ports and no others; for drivers that say that they plug."""
-
         """Remove what was made for the amphora alone; one that is already gone is success."""
 
 
@@ -163,15 +171,15 @@ class Network(Protocol):
         Raise `TryAgain` ("subnet full …") when there is no free address.
         """
 
-    def release_amphora_ports(self, amphora_id: str, keep: Sequence[str] = ()) -> None:
-        """Delete the ports of the amphora but for those in the subnets *keep*."""
-
-
-    def bind(self, port: Port, host: str) -> Port:
+    def bind(self, amphora_id: str, port: Port, host: str) -> Port:
         """Have the network reach the amphora's port on *host*; the port with all that its node needs to plug it."""
 
     def guard_vip(self, load_balancer_id: str, guard: Guard, ports: Sequence[Port]) -> None:
         """Let in what *guard* says, to the VIP and to the amphorae's *ports* that answer for it, and nothing else."""
+
+    def release_amphora_ports(self, amphora_id: str, keep: Sequence[str] = ()) -> None:
+        """Delete the ports of the amphora but for those in the subnets *keep*."""
+
 
 class Secrets(Protocol):
     """What tenants keep elsewhere and name by a reference: certificates, authorities, revocation lists."""

@@ -19,7 +19,6 @@ from statera.api.idempotency import Once, once
 from statera.api.identity import Identity, identify
 from statera.api.kinds import Kind, select_fields
 from statera.api.types import Bool, Text, Uuid
-from statera.config import ApiSettings
 from statera.errors import Conflict, InvalidOption, NotFound
 from statera.store import tables
 from statera.store.lists import Row
@@ -40,7 +39,7 @@ class Offer(Struct, frozen=True, kw_only=True):
     kind: Kind
     users: tuple[Any, str]
     in_use: str
-    check: Callable[[Connection, Values, ApiSettings], None]
+    check: Callable[[Connection, Values, Service], None]
     frozen: tuple[str, ...] = ()
     unique: str = ""
 
@@ -87,24 +86,24 @@ ZONE_PROFILE = _kind(
 )
 
 
-def _profile_exists(kind: Kind, column: str) -> Callable[[Connection, Values, ApiSettings], None]:
-    def check(connection: Connection, values: Values, _settings: ApiSettings) -> None:
+def _profile_exists(kind: Kind, column: str) -> Callable[[Connection, Values, Service], None]:
+    def check(connection: Connection, values: Values, _service: Service) -> None:
         found(connection, kind.table, values[column], title=kind.title)
 
     return check
 
 
 def _good_data(
-    name: str, validate: Callable[[str, Provider, Values], None]
-) -> Callable[[Connection, Values, ApiSettings], None]:
+    name: str, validate: Callable[[Provider, Values], None]
+) -> Callable[[Connection, Values, Service], None]:
     """The data is a JSON object that the provider, which is enabled, understands."""
-    def check(_connection: Connection, values: Values, settings: ApiSettings) -> None:
+    def check(_connection: Connection, values: Values, service: Service) -> None:
         try:
             data = msgspec.json.decode(values[name], type=dict[str, Any])
         except (msgspec.DecodeError, msgspec.ValidationError):
             raise InvalidOption(values[name], name) from None
-        provider = capabilities.enabled(values["provider_name"], settings.enabled_provider_drivers)
-        validate(values["provider_name"], provider, data)
+        names = service.settings.api_settings.enabled_provider_drivers
+        validate(capabilities.enabled(values["provider_name"], names, service.drivers), data)
 
     return check
 
@@ -115,14 +114,15 @@ OFFERS = {
         check=_profile_exists(FLAVOR_PROFILE, "flavor_profile_id")),
     "/flavorprofiles": Offer(
         kind=FLAVOR_PROFILE, users=(flavors, "flavor_profile_id"), in_use="Flavor profile",
-        frozen=("flavor_data", "provider_name"), check=_good_data("flavor_data", capabilities.validate_flavor)),
+        frozen=("flavor_data", "provider_name"),
+        check=_good_data("flavor_data", lambda provider, data: provider.validate_flavor(data))),
     "/availabilityzones": Offer(
         kind=ZONE, users=(tables.load_balancers, "availability_zone"), in_use="Availability Zone",
         unique="availability zone", check=_profile_exists(ZONE_PROFILE, "availability_zone_profile_id")),
     "/availabilityzoneprofiles": Offer(
         kind=ZONE_PROFILE, users=(availability_zones, "availability_zone_profile_id"),
         in_use="Availability Zone Profile", frozen=("availability_zone_data", "provider_name"),
-        check=_good_data("availability_zone_data", capabilities.validate_zone)),
+        check=_good_data("availability_zone_data", lambda provider, data: provider.validate_zone(data))),
 }
 
 
@@ -178,7 +178,7 @@ class Offers(Desk):
         respond_encoded(response, answer, status=201)
 
     def add(self, connection: Connection, values: Mapping[str, Any]) -> Row | None:
-        self.offer.check(connection, values, self.service.settings.api_settings)
+        self.offer.check(connection, values, self.service)
         self.require_free_name(connection, values)
         key = values["name"] if self.kind.key == "name" else str(uuid4())
         row = columns_of(self.kind.fields, values) | {self.kind.key: key}
@@ -202,7 +202,7 @@ class OneOffer(Desk):
             after = {**self.row(connection, id), **changes}
             if changes.keys() & set(self.offer.frozen):
                 self.require_unused(connection, id)
-            self.offer.check(connection, after, self.service.settings.api_settings)
+            self.offer.check(connection, after, self.service)
             self.require_free_name(connection, after, but=id)
             if changes:
                 here = self.kind.table.c[self.kind.key] == id

@@ -9,7 +9,7 @@ import falcon
 import msgspec
 from sqlalchemy import Connection
 
-from statera.api import choice, tree, vip
+from statera.api import choice, delegate, tree, vip
 from statera.api.acts import Act, Materials, Service
 from statera.api.choice import Choice
 from statera.api.fields import REQUIRED, Field, columns_of, tags, text, with_defaults
@@ -95,7 +95,7 @@ class LoadBalancers(Collection):
 def _choose(service: Service, values: Values, sent: Values) -> Choice:
     """Provider, flavor and zone; a project that may have no more load balancers learns of it here already."""
     with service.store.read() as connection:
-        chosen = choice.choose(connection, sent, service.settings)
+        chosen = choice.choose(connection, sent, service.settings, drivers=service.drivers)
         service.check_quota(connection, values["project_id"], "load_balancer", hold=False)
     return chosen
 
@@ -127,14 +127,16 @@ def _create(
 ) -> bytes:
     """Allocate the VIP, then write all rows; the VIP goes back when they cannot be written."""
     id, secrets = str(uuid4()), service.materials(identity, values)
-    allocated = service.network.allocate_vip(VipRequest(
+    request = VipRequest(
         load_balancer_id=id, project_id=values["project_id"], network_id=place.network_id, port_id=place.port_id,
         addresses=(
             VipAddress(subnet_id=place.subnet_id, ip_address=place.ip_address),
             *(VipAddress(subnet_id=each["subnet_id"], ip_address=each.get("ip_address"))
               for each in values["additional_vips"]),
         ),
-    ))
+    )
+    allocated = delegate.vip(service, chosen.provider, request, qos_policy_id=place.qos_policy_id,
+                             group_ids=values["vip_sg_ids"])
     try:
         with service.writing() as connection:
             service.check_quota(connection, values["project_id"], "load_balancer")
@@ -153,13 +155,15 @@ def _columns(
     """The row of a new load balancer; addresses are shown as they were typed."""
     typed = [place.ip_address, *(each.get("ip_address") for each in values["additional_vips"])]
     shown = [(subnet_id, word or ip) for (subnet_id, ip), word in zip(allocated.addresses, typed, strict=True)]
+    ports = allocated.additional_port_ids or [allocated.port_id] * len(shown[1:])
     return {
         **columns_of(FIELDS, values),
         "id": id, "provider": chosen.provider, "topology": chosen.topology, "vip_vnic_type": chosen.vip_vnic_type,
         "vip_subnet_id": shown[0][0], "vip_address": shown[0][1], "vip_port_id": allocated.port_id,
         "vip_network_id": allocated.network_id, "vip_qos_policy_id": place.qos_policy_id,
         "additional_vips": [
-            {"subnet_id": subnet_id, "ip_address": ip, "port_id": allocated.port_id} for subnet_id, ip in shown[1:]
+            {"subnet_id": subnet_id, "ip_address": ip, "port_id": port_id}
+            for (subnet_id, ip), port_id in zip(shown[1:], ports, strict=True)
         ],
     }
 
@@ -176,6 +180,7 @@ def _grow(
     tree.grow(act, values["pools"], values["listeners"])
     if secrets:
         act.keep_secrets(values)
+    delegate.created(act, tables.load_balancers, id)
     return tree.full(connection, KIND, id)
 
 

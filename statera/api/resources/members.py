@@ -8,7 +8,7 @@ from typing import Any
 import falcon
 from sqlalchemy import Connection, select
 
-from statera.api import requests, rules
+from statera.api import delegate, requests, rules
 from statera.api.acts import Act, Service
 from statera.api.fields import DEFAULT, REFUSE, REQUIRED, Field, posted, refuse_nulls, tags, text, with_defaults
 from statera.api.handlers import (
@@ -186,6 +186,7 @@ class Members(Collection):
         with service.act(identity, place_of(pool).lb_id, doing=f"Pool {pool['id']} members put") as act:
             require_states(act, pool["id"])
             replace(act, pool["id"], wanted, additive=additive)
+            delegate.replaced_members(act, pool["id"])
         respond_nothing(response, status=202)
 
 

@@ -2,6 +2,7 @@
 """Providers and what their flavors and zones may say."""
 
 from collections.abc import Callable, Mapping
+from operator import methodcaller
 from typing import Any
 
 import falcon
@@ -12,7 +13,6 @@ from statera.api.capabilities import Provider
 from statera.api.handlers import respond
 from statera.api.identity import identify
 from statera.api.kinds import select_fields
-from statera.errors import ProviderCannot
 
 
 def routes(service: Service) -> list[tuple[str, object]]:
@@ -20,9 +20,9 @@ def routes(service: Service) -> list[tuple[str, object]]:
         ("/providers", Providers(service)),
         ("/providers/{provider}", Nothing()),
         ("/providers/{provider}/flavor_capabilities", Capabilities(
-            service, "flavor_capabilities", "provider-flavor", lambda provider: provider.flavor)),
+            service, "flavor_capabilities", "provider-flavor", methodcaller("flavors"))),
         ("/providers/{provider}/availability_zone_capabilities", Capabilities(
-            service, "availability_zone_capabilities", "provider-availability-zone", lambda provider: provider.zone)),
+            service, "availability_zone_capabilities", "provider-availability-zone", methodcaller("zones"))),
     ]
 
 
@@ -46,16 +46,14 @@ class Providers:
 
 class Capabilities:
     def __init__(
-        self, service: Service, key: str, policy: str, read: Callable[[Provider], Mapping[str, str] | None]
+        self, service: Service, key: str, policy: str, read: Callable[[Provider], Mapping[str, str]]
     ) -> None:
         self.service, self.key, self.policy, self.read = service, key, policy, read
 
     def on_get(self, request: falcon.Request, response: falcon.Response, *, provider: str) -> None:
         identity, settings = identify(request.env), self.service.settings.api_settings
         self.service.policy.require(identity, f"{self.policy}:get_all", project_id=identity.project_id)
-        known = self.read(capabilities.enabled(provider, settings.enabled_provider_drivers))
-        if known is None:
-            raise ProviderCannot(provider, "This provider does not support availability zones.")
+        known = self.read(capabilities.enabled(provider, settings.enabled_provider_drivers, self.service.drivers))
         query = requests.query_of(request)
         filters = {name: value for name, value in query if name in ("name", "description")}
         rows: list[dict[str, Any]] = [{"name": name, "description": text} for name, text in known.items()]

@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -32,11 +33,15 @@ from statera.errors import DriverError, GiveUp, TryAgain
 from statera.model.fleet import Role
 from statera.render import nftables
 from statera.render.haproxy import Machine
-from statera.wire import SPEC_VERSION, Applied, Gone, Spec, Up
+from statera.wire import SPEC_VERSION, Address, Applied, Gone, Interface, Spec, Up
 
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.1, 30.0
 SWEEP_SECONDS = 0.5
 FLAPPING_SECONDS = 60.0
+DEATHS_UNPUNISHED, PENANCE_FIRST_SECONDS, PENANCE_MAX_SECONDS = 2, 0.5, 16.0
+"""An HAProxy that died more often than so within a minute is started again later and later."""
+DEAF_ROUNDS = 3
+"""After so many reports without an answer another HAProxy takes over."""
 YIELD_SECONDS = 2.0
 """How long the peer is given to take over; it then keeps the addresses, and this side stands by again."""
 
@@ -44,6 +49,14 @@ Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 _spec = msgspec.json.Decoder(Spec)
+
+
+class Wiring(Struct, frozen=True):
+    """What the namespace was made of."""
+
+    interfaces: tuple[Interface, ...]
+    vips: tuple[Address, ...]
+    role: Role
 
 
 class Amphora:
@@ -66,10 +79,11 @@ class Amphora:
         self._vrrp = Vrrp(home, died=self._wake.set)
         self._wanted: Spec | None = None
         self._stored: Spec | None = None
-        self._wiring: object = None
+        self._wiring: Wiring | None = None
         self._faulty = ""
         self._to_say = False
         self._deaths: list[float] = []
+        self._deaf = 0
         self._task: asyncio.Task[None] | None = None
         self.version = 0
         self.tried = asyncio.Event()
@@ -89,6 +103,8 @@ class Amphora:
     def put(self, spec: Spec) -> None:
         """Want *spec* from now on, and say so when it runs; for one that is older, say what runs instead."""
         if self._wanted is None or spec.version >= self._wanted.version:
+            if self._wanted and spec.version > self._wanted.version:
+                self._deaths.clear()
             self._wanted = spec
         self._to_say = True
         self._wake.set()
@@ -113,8 +129,15 @@ class Amphora:
         self._emit(Gone(amphora_id=self.home.amphora_id))
 
     async def report(self) -> None:
-        """Say what changed since the last time, if anything."""
-        await self._probe.report(is_broken=bool(self._faulty))
+        """Say what changed since the last time, if anything; what is not as it was left is mended behind."""
+        is_heard = await self._probe.report(is_broken=bool(self._faulty))
+        self._deaf = 0 if is_heard or not self._proxy.alive else self._deaf + 1
+        is_unplugged = self._wiring and not namespace.is_plugged(self.home.amphora_id, self._wiring.interfaces)
+        if is_unplugged:
+            _log.warning("amphora %s: somebody took its network away", self.home.amphora_id)
+            self._wiring = None
+        if is_unplugged or self._deaf >= DEAF_ROUNDS:
+            self._wake.set()
 
     async def full_report(self) -> None:
         """Say all there is, for a listener who knows nothing."""
@@ -167,6 +190,11 @@ class Amphora:
     async def _bring(self) -> Plan:
         self.home.make()
         spec = self._newest()
+        self._do_penance()
+        if self._deaf >= DEAF_ROUNDS:
+            _log.warning("amphora %s: HAProxy does not answer and hands over to another", spec.amphora_id)
+            self._deaf = 0
+            self._proxy.distrust()
         plan = self._proxy.plan(spec)
         if plan.how == "reload" and (seconds := self._proxy.breath_seconds()):
             await asyncio.sleep(seconds)
@@ -177,8 +205,9 @@ class Amphora:
         touched = [await self._plug(spec), await self._shield(spec)]
         self._checks.follow(spec)
         touched.append(await self._flows.follow(spec, self._checks.down))
-        if plan.how == "reload" and self._proxy.running:
-            await self._probe.count()
+        if plan.how == "reload":
+            await self._enter(functools.partial(namespace.claim, spec.amphora_id, self._proxy.new_doors(spec)))
+            await self._probe.last_count()
         plan = await self._proxy.follow(plan)
         await self._proxy.heal(self._checks.words())
         await self._metrics.follow(spec)
@@ -201,17 +230,20 @@ class Amphora:
             self._stored = spec
 
     async def _plug(self, spec: Spec) -> bool:
-        wiring = (spec.interfaces, spec.vips, spec.role)
+        wiring = Wiring(spec.interfaces, spec.vips, spec.role)
         if wiring == self._wiring and namespace.exists(spec.amphora_id):
             return False
+        known, self._wiring = self._wiring, None
         alone = spec.role is Role.STANDALONE
+        if self._proxy.pid and await self._enter(functools.partial(namespace.mend, spec.amphora_id, self._proxy.pid)):
+            _log.warning("amphora %s has its namespace again", spec.amphora_id)
         if await self._enter(functools.partial(namespace.ensure, spec, own_vips=alone)):
             # Nothing of an earlier namespace holds in a new one.
             self.home.filter.unlink(missing_ok=True)
             self._flows.forget()
             await self._metrics.close()
             await self._proxy.end()
-        known, self._wiring = self._wiring, wiring
+        self._wiring = wiring
         return known is not None
 
     async def _shield(self, spec: Spec) -> bool:
@@ -267,6 +299,16 @@ class Amphora:
         now = time.monotonic()
         self._deaths = [at for at in self._deaths if at > now - FLAPPING_SECONDS]
         return len(self._deaths) > 1 and self._deaths[-1] > now - YIELD_SECONDS
+
+    def _do_penance(self) -> None:
+        """Raise `TryAgain` while an HAProxy that died often is not to be started."""
+        self._is_flapping()
+        often = len(self._deaths) - DEATHS_UNPUNISHED
+        if self._proxy.alive or often <= 0:
+            return
+        pause = min(PENANCE_FIRST_SECONDS * 2 ** (often - 1), PENANCE_MAX_SECONDS)
+        if time.monotonic() < self._deaths[-1] + pause:
+            raise TryAgain("HAPROXY_DIES", f"HAProxy dies again and again: {self._proxy.last_words()}".rstrip(": "))
 
     async def _enter(self, act: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._netlink, act)

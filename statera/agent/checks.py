@@ -13,7 +13,7 @@ import msgspec
 from statera.agent import namespace
 from statera.agent.apply import awake
 from statera.agent.asking import ASKS, Target
-from statera.agent.files import Home, read, write
+from statera.agent.files import Home, keep, read
 from statera.agent.flows import Enter
 from statera.render.backends import DATAGRAMS, is_pinged
 from statera.wire import MonitorSpec, PoolSpec, Spec
@@ -86,7 +86,7 @@ class Checks:
             before = self._pulses[id_]
             self._pulses[id_] = beat(before, target.monitor, is_well=is_well)
             if is_up(before, target.monitor) != is_up(self._pulses[id_], target.monitor):
-                write(self._home.down, msgspec.json.encode(sorted(self.down)))
+                keep(self._home.down, msgspec.json.encode(sorted(self.down)))
                 await self._changed()
 
     async def _ask(self, target: Target) -> bool:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where an amphora's files lie: what must outlive a reboot below the state folder, sockets and pids below /run."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,8 @@ from statera.errors import GiveUp
 from statera.render import l7, tls
 
 RUN = Path("/run/statera")
+
+_log = logging.getLogger(__name__)
 
 
 class Home:
@@ -37,6 +40,7 @@ class Home:
         self.socket = self.run / "haproxy.sock"
         self.master_socket = self.run / "master.sock"
         self.haproxy_pid = self.run / "haproxy.pid"
+        self.haproxy_said = self.run / "haproxy.said"
         self.keepalived_pid = self.run / "keepalived.pid"
         self.vrrp_pid = self.run / "vrrp.pid"
         self.fault = self.run / "fault"
@@ -60,12 +64,25 @@ def networks_file(state: Path) -> Path:
 def write(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Replace the file in one step; a reader sees the old or the new one. *durable*: also after a power cut."""
     fresh = path.with_name(path.name + ".new")
-    with open(fresh, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    fresh.replace(path)
+    try:
+        with open(fresh, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError:
+        # Half a file must not fill a full disk even more.
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def keep(path: Path, data: bytes) -> None:
+    """`write` what a later agent can do without: a full disk is only told."""
+    try:
+        write(path, data)
+    except OSError as error:
+        _log.warning("%s is not kept: %s", path, error)
 
 
 def read(path: Path) -> bytes | None:

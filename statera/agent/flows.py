@@ -10,7 +10,7 @@ import msgspec
 
 from statera.agent import namespace, process
 from statera.agent.apply import awake
-from statera.agent.files import Home, read, write
+from statera.agent.files import Home, keep, read, write
 from statera.agent.netfilter import Flow, Netfilter
 from statera.agent.tally import Tally
 from statera.render import flows
@@ -53,7 +53,7 @@ class Flows:
         """Keep the totals on the disk, if the amphora still has a place there."""
         self._saved = time.monotonic()
         if self._home.folder.exists() and self._tally != Tally():
-            write(self._home.flow_counters, msgspec.json.encode(self._tally))
+            keep(self._home.flow_counters, msgspec.json.encode(self._tally))
 
     def close(self) -> None:
         """Let go: the kernel goes on."""

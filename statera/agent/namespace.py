@@ -12,7 +12,7 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from statera.errors import GiveUp, TryAgain
 from statera.wire import Interface, Spec
 
 VIP_TABLE = 1
+BIND = 0x1000
 NETNS_FOLDER = Path("/run/netns")
 
 SYSCTLS = {
@@ -83,6 +84,41 @@ def ensure(spec: Spec, *, own_vips: bool) -> bool:
         return fresh
     except NetlinkError as error:
         raise TryAgain("NETWORK", f"amphora {spec.amphora_id}: {error}") from error
+
+
+def mend(amphora_id: str, pid: int) -> bool:
+    """Give the namespace in which process *pid* lives its name again, if somebody took that away; whether it was so."""
+    if exists(amphora_id):
+        return False
+    path = netns_path(amphora_id)
+    path.touch(mode=0o000)
+    if _libc.mount(f"/proc/{pid}/ns/net".encode(), str(path).encode(), None, BIND, None) != 0:
+        raise TryAgain("NETWORK", f"amphora {amphora_id}: {os.strerror(ctypes.get_errno())}")
+    return True
+
+
+def is_plugged(amphora_id: str, interfaces: Iterable[Interface]) -> bool:
+    """Whether the namespace and all its legs' ends on the host are there."""
+    ends = (outer_name(amphora_id, interface.name) for interface in interfaces)
+    return exists(amphora_id) and all((Path("/sys/class/net") / end).exists() for end in ends)
+
+
+def claim(amphora_id: str, doors: Collection[tuple[str, int]]) -> None:
+    """Raise `TryAgain` if a stranger listens where HAProxy shall.
+
+    HAProxy finds out while it reloads, and lets the old worker refuse everybody for the two seconds that it tries
+    (HAProxy 2.6).
+    """
+    with inside(amphora_id):
+        for ip, port in doors:
+            family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+            with socket.socket(family, socket.SOCK_STREAM) as door:
+                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                try:
+                    door.bind((ip, port))
+                except OSError as error:
+                    raise TryAgain("PORT_TAKEN", f"nobody can listen on {ip} port {port}: {error.strerror}") from error
 
 
 def forward(amphora_id: str, value: Literal["0", "1"]) -> None:

@@ -10,10 +10,11 @@ import msgspec
 
 from statera.agent import namespace, runtime
 from statera.agent.checks import Checks
-from statera.agent.files import Home, read, write
+from statera.agent.files import Home, keep, read
 from statera.agent.flows import Flows
 from statera.agent.proxy import Proxy
 from statera.agent.tally import Tally, totals
+from statera.errors import TryAgain
 from statera.model.fleet import Role
 from statera.render.backends import backend_name, backends
 from statera.wire import Report, Spec, Up
@@ -55,30 +56,41 @@ class Probe:
         """Keep the totals on the disk, if the amphora still has a place there."""
         self._saved = time.monotonic()
         if self._home.folder.exists():
-            write(self._home.counters, msgspec.json.encode(self._tally))
+            keep(self._home.counters, msgspec.json.encode(self._tally))
 
     def bury_all(self) -> None:
         """No worker of earlier days lives, whoever has its pid now."""
         for worker in list(self._tally.workers):
             self._tally.bury(worker)
 
-    async def report(self, *, is_broken: bool) -> None:
-        """Say what changed since the last time, if anything; *is_broken*: that HAProxy is dead is no passing moment."""
+    async def report(self, *, is_broken: bool) -> bool:
+        """Say what changed since the last time, if anything, and whether there was an answer to ask for.
+
+        *is_broken*: that HAProxy is dead is no passing moment.
+        """
         try:
             now = await self._observe(is_broken=is_broken)
         except Exception as error:
             # The next round may go better, and the other amphorae's reports must not wait for this one.
             _log.warning("amphora %s cannot report: %r", self._home.amphora_id, error)
-            return
+            return False
         if now and (said := news(self._said, now)) is not None:
             self._emit(said)
         self._said = now or self._said
         if time.monotonic() > self._saved + SAVE_SECONDS:
             self.save()
+        return True
 
     def forget_said(self) -> None:
         """Say all there is the next time, for a listener who knows nothing."""
         self._said = None
+
+    async def last_count(self) -> None:
+        """Count before a worker goes; one that does not answer is not waited for."""
+        try:
+            await self.count()
+        except TryAgain as error:
+            _log.warning("amphora %s: its totals lack what its last worker counted: %s", self._home.amphora_id, error)
 
     async def count(self) -> list[dict[str, str]]:
         """Take in the counters of all living workers, old ones that finish connections too; the newest one's table."""

@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import select
 import shutil
 import signal
@@ -11,10 +12,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from statera.agent.namespace import netns_path
+from statera.agent.namespace import netns_path, processes
 from statera.errors import GiveUp, TryAgain
 
-PACKAGES = {"haproxy": "haproxy", "keepalived": "keepalived", "nft": "nftables", "nsenter": "util-linux"}
+PACKAGES = {"nft": "nftables", "nsenter": "util-linux", "setsid": "util-linux"}
+"""Debian's packages of programs that are not named like them."""
 
 
 PATIENCE_SECONDS = 30
@@ -32,9 +34,8 @@ def program(name: str) -> str:
 
 async def run(argv: Sequence[str], *, amphora_id: str | None = None, stdin: bytes = b"") -> None:
     """Run a program to its end, in the amphora's namespace if one is named; raise `TryAgain` with what it said."""
-    enter = [program("nsenter"), f"--net={netns_path(amphora_id)}", "--"] if amphora_id else []
     child = await asyncio.create_subprocess_exec(
-        *enter, program(argv[0]), *argv[1:], start_new_session=True,
+        *_enter(amphora_id), program(argv[0]), *argv[1:], start_new_session=True,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )
     try:
@@ -49,11 +50,16 @@ async def run(argv: Sequence[str], *, amphora_id: str | None = None, stdin: byte
         raise TryAgain("PROGRAM_FAILED", f"{' '.join(argv)}: exit status {child.returncode}: {gist(output)}")
 
 
+def _enter(amphora_id: str | None) -> list[str]:
+    return [program("nsenter"), f"--net={netns_path(amphora_id)}", "--"] if amphora_id else []
+
+
 def gist(output: bytes) -> str:
-    """What a program complained about, in a few lines."""
+    """What a program complained about, in a few lines that are the same if it fails the same way once more."""
     lines = output.decode(errors="replace").split("\n")
     loud = [line for line in lines if "ALERT" in line or "rror" in line] or lines
-    return " ".join(" ".join(loud[:4]).split())[:600]
+    plain = (re.sub(r"^\[\w+] +\(\d+\) : | \(\d+\)(?= exited)", "", line) for line in loud[:4])
+    return " ".join(" ".join(plain).split())[:600]
 
 
 def find(pid_file: Path, marker: str) -> int | None:
@@ -85,6 +91,29 @@ async def daemon(argv: Sequence[str], pid_file: Path, marker: str, *, amphora_id
         await asyncio.sleep(0.01)
     if pid is None:
         raise TryAgain("DIED_EARLY", f"{argv[0]} ended right after its start")
+    return pid
+
+
+async def detached(argv: Sequence[str], pid_file: Path, marker: str, *, amphora_id: str, output: Path) -> int:
+    """Start a program that leaves its pid in the file and goes on without us; what it says goes to *output*.
+
+    Raise `TryAgain` with that when it ends before. Whoever shortens *output* may do so at any time.
+    """
+    pid_file.unlink(missing_ok=True)
+    former = set(processes(amphora_id))
+    output.unlink(missing_ok=True)
+    with open(output, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        launcher = await asyncio.create_subprocess_exec(
+            *_enter(amphora_id), program("setsid"), "--fork", program(argv[0]), *argv[1:],
+            stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file)
+        await launcher.wait()
+    deadline = time.monotonic() + APPEARS_SECONDS
+    while (pid := find(pid_file, marker)) is None and time.monotonic() < deadline:
+        if former.issuperset(processes(amphora_id)):
+            break
+        await asyncio.sleep(0.01)
+    if pid is None and (pid := find(pid_file, marker)) is None:
+        raise TryAgain("DIED_EARLY", f"{Path(argv[0]).name} does not start: {gist(output.read_bytes())}")
     return pid
 
 

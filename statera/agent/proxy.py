@@ -2,7 +2,9 @@
 """The HAProxy of one amphora: start it, change it while it runs, reload it, find it again after a restart."""
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -10,11 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 from msgspec.structs import replace
 
-from statera.agent import cgroup, namespace, process, runtime
-from statera.agent.apply import Plan, Running, afresh, changes, instead, members
+from statera.agent import blame, cgroup, namespace, process, runtime
+from statera.agent.apply import Plan, Running, afresh, awake, changes, instead, members
 from statera.agent.files import Home, fill, read, write
 from statera.errors import DriverError, TryAgain
 from statera.render import haproxy
+from statera.render.backends import proxied
 from statera.render.haproxy import Machine
 from statera.render.metrics import HIDDEN
 from statera.wire import Spec
@@ -24,6 +27,7 @@ BREATH_SECONDS = 0.25
 RESEND_SECONDS = 2.0
 RELOAD_SECONDS = 15.0
 DRAIN_SECONDS = 60.0
+MOST_SAID_BYTES = 1 << 18
 
 _log = logging.getLogger(__name__)
 _running = msgspec.json.Decoder(Running)
@@ -63,21 +67,46 @@ class Proxy:
             return afresh("reload", spec, self._machine)
         return changes(self.running if self.alive else None, spec, self._machine)
 
+    def new_doors(self, spec: Spec) -> set[tuple[str, int]]:
+        """Addresses and ports of *spec* at which HAProxy does not listen yet."""
+        now, then = (doors(proxied(awake(one))) if one else set()
+                     for one in (spec, self.running.loaded if self.running else None))
+        return now - then
+
     def breath_seconds(self) -> float:
         """How long to wait before a reload will be heard."""
         return max(0.0, self._answered + BREATH_SECONDS - time.monotonic())
 
+    def distrust(self) -> None:
+        """Who runs does not answer: the next plan is a start, to which its workers hand over.
+
+        A reload would not do: it passes on even a socket whose file is gone (HAProxy 2.6).
+        """
+        if pid := self.pid:
+            self.close()
+            process.send(pid, signal.SIGKILL)
+
     async def follow(self, plan: Plan) -> Plan:
-        """Carry the plan out and return what was done: commands that are refused become a reload."""
+        """Carry the plan out and return what was done: commands that are refused become a reload.
+
+        Raise what HAProxy has against it, with the object's name; then it runs, or does again, what it took last.
+        """
+        last = read(self._home.running)
+        try:
+            return await self._follow(plan)
+        except DriverError as error:
+            if plan.how == "start" and last and not self.alive:
+                await self._start_last(_running.decode(last).applied, plan)
+            raise type(error)(error.reason, blame.named(str(error), plan.file)) from error
+
+    async def _follow(self, plan: Plan) -> Plan:
         wanted = plan.running.applied
         write(self._home.candidate_cfg, plan.file.encode())
         fill(self._home.l7, plan.files)
         fill(self._home.tls, plan.tls_files)
         if plan.how == "reload" or plan.is_unsure:
-            await self._check(plan)
+            await process.run([self._command, "-c", "-f", str(self._home.candidate_cfg)])
         self._home.candidate_cfg.replace(self._home.haproxy_cfg)
-        if plan.how in ("start", "reload"):
-            self._forget()
         if plan.how == "start":
             await self._start(wanted)
         elif plan.how == "reload":
@@ -128,6 +157,7 @@ class Proxy:
 
     async def sweep(self) -> None:
         """Delete leaving servers whose connections have ended; after a minute their connections are ended."""
+        self._trim(MOST_SAID_BYTES)
         overdue = [server for server, deadline in self._leaving.items() if time.monotonic() > deadline]
         await runtime.lines(self._home.socket, [f"shutdown sessions server {server}" for server in overdue])
         servers = list(self._leaving)
@@ -150,17 +180,12 @@ class Proxy:
         if self._watch:
             self._watch.close()
 
-    async def _check(self, plan: Plan) -> None:
-        """Raise what HAProxy says against the file; if none runs, have the last one run again that it took."""
-        try:
-            await process.run([self._command, "-c", "-f", str(self._home.candidate_cfg)])
-        except DriverError:
-            known = read(self._home.running)
-            last = _running.decode(known).applied if known else plan.running.applied
-            if plan.how == "start" and last != plan.running.applied:
-                # What runs is remembered without its certificates.
-                await self.follow(replace(afresh("start", last, self._machine), tls_files=plan.tls_files))
-            raise
+    async def _start_last(self, last: Spec, failed: Plan) -> None:
+        if last != failed.running.applied:
+            # What runs is remembered without its certificates.
+            again = replace(afresh("start", last, self._machine), tls_files=failed.tls_files)
+            with contextlib.suppress(DriverError):
+                await self._follow(again)
 
     async def _fall_back(self, plan: Plan) -> Plan:
         await asyncio.sleep(self.breath_seconds())
@@ -179,31 +204,52 @@ class Proxy:
 
     async def _start(self, wanted: Spec) -> None:
         home = self._home
+        self._forget()
         # Workers whose master was killed go on serving: they hand over, as in a reload.
         lingering = self._lingering()
-        pid = await process.daemon(
-            [self._command, "-W", "-D", "-f", str(home.haproxy_cfg), "-p", str(home.haproxy_pid),
+        pid = await process.detached(
+            [self._command, "-W", "-f", str(home.haproxy_cfg), "-p", str(home.haproxy_pid),
              "-S", f"{home.master_socket},mode,600", *(("-sf", *map(str, lingering)) if lingering else ())],
-            home.haproxy_pid, str(home.haproxy_cfg), amphora_id=home.amphora_id)
+            home.haproxy_pid, str(home.haproxy_cfg), amphora_id=home.amphora_id, output=home.haproxy_said)
         self._guard(pid)
         cgroup.adopt(home.amphora_id, [pid, *process.children(pid)])
         if not await self._answer(wanted, former=0, patience_seconds=RELOAD_SECONDS):
-            raise TryAgain("HAPROXY_SILENT", "HAProxy started but does not answer")
+            raise TryAgain("HAPROXY_SILENT", f"HAProxy started but does not answer {self.last_words()}".rstrip())
 
     async def _reload(self, wanted: Spec) -> None:
-        former = self._worker
+        former, last = self._worker, self.running
+        self._forget()
+        self._trim(0)
         deadline = time.monotonic() + RELOAD_SECONDS
         while (pid := self.pid) and time.monotonic() < deadline:
             process.send(pid, signal.SIGUSR2)
             if await self._answer(wanted, former=former, patience_seconds=RESEND_SECONDS):
                 self._leaving.clear()
                 return
-        raise TryAgain("RELOAD_FAILED", f"HAProxy did not take up version {wanted.version}")
+            if self._has_refused():
+                if last:
+                    self._remember(last)
+                raise TryAgain("RELOAD_FAILED", f"HAProxy goes on as before: {self.last_words()}")
+        raise TryAgain("RELOAD_SILENT", f"HAProxy takes up no version {wanted.version} {self.last_words()}".rstrip())
+
+    def last_words(self) -> str:
+        """What HAProxy said of late, if that was a complaint."""
+        said = read(self._home.haproxy_said) or b""
+        return process.gist(said) if b"ALERT" in said else ""
+
+    def _has_refused(self) -> bool:
+        """A master that cannot load the file says so and leaves the old worker in its place (HAProxy 2.6)."""
+        return b"Loading failure!" in (read(self._home.haproxy_said) or b"")
+
+    def _trim(self, most_bytes: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if self._home.haproxy_said.stat().st_size > most_bytes:
+                os.truncate(self._home.haproxy_said, 0)
 
     async def _answer(self, wanted: Spec, *, former: int, patience_seconds: float) -> bool:
         """Wait until a worker other than *former* runs the file."""
         deadline = time.monotonic() + patience_seconds
-        while self.alive and time.monotonic() < deadline:
+        while self.alive and not self._has_refused() and time.monotonic() < deadline:
             try:
                 info = await runtime.info(self._home.socket)
             except TryAgain:
@@ -221,6 +267,10 @@ class Proxy:
     def _guard(self, pid: int) -> None:
         self.close()
         self._watch = process.Watch(pid, self._died)
+
+
+def doors(spec: Spec) -> set[tuple[str, int]]:
+    return {(vip.ip, listener.protocol_port) for vip in spec.vips for listener in spec.listeners}
 
 
 def strangers(running: Running, rows: Iterable[Mapping[str, str]]) -> list[str]:

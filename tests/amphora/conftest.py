@@ -158,7 +158,7 @@ class HostRun:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.host = Host(Settings(), state, self._emit)
+        self.host = Host(Settings(), state, self.emit)
 
     def call(self, what: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
@@ -209,7 +209,7 @@ class HostRun:
         self._thread.join()
         self._loop.close()
 
-    def _emit(self, up: Up) -> None:
+    def emit(self, up: Up) -> None:
         with self._heard:
             self.said.append(up)
             self._heard.notify_all()

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from statera.commands import build, start
+from statera.commands.renewals import START, Renewals
 from statera.config import HouseKeeping, Settings
 from statera.drivers.network.local import OWNER
 from statera.drivers.protocols import Network
@@ -35,15 +36,23 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     require_schema(store)
     network = build.network(settings, store)
     suspects: frozenset[sweep.Orphan] = frozenset()
+    renewals, place = renewals_of(settings, store), START
     while not stop.is_set():
         try:
             tidy(store, settings.house_keeping, stop)
             suspects = collect_orphans(store, network, suspects)
+            place = renewals.look(place) if renewals else START
             warn_of_expiry(store, settings.house_keeping.certificate_warning_days)
         except (SQLAlchemyError, DriverError) as error:
             LOG.error("this round of housekeeping failed, the next will try again: %s", error)
         stop.wait(settings.house_keeping.cleanup_interval)
     store.close()
+
+
+def renewals_of(settings: Settings, store: Store) -> Renewals | None:
+    """Who looks after secrets; None where nobody keeps any."""
+    secrets, sealer = build.secrets(settings, store), build.sealer(settings)
+    return Renewals(store, secrets, sealer) if secrets and sealer else None
 
 
 def tidy(store: Store, settings: HouseKeeping, stop: threading.Event) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`statera secret`: keep certificates for listeners and pools, in the place of an OpenStack key manager."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,9 @@ from statera.model.secrets import Secret
 from statera.store.secrets import SecretBook
 
 user_option = click.option("--user", default=ADMIN, show_default=True, help="Whose project it belongs to.")
+passphrase_option = click.option(
+    "--passphrase-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Holds what opens the file; it is opened once, now.")
 
 
 @click.group()
@@ -30,8 +33,7 @@ def secret() -> None:
 @secret.command()
 @home.state_option
 @user_option
-@click.option("--passphrase-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Holds what opens the file; it is opened once, now.")
+@passphrase_option
 @click.argument("name")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def add(state: Path, user: str, passphrase_file: Path | None, name: str, files: tuple[Path, ...]) -> None:
@@ -40,9 +42,7 @@ def add(state: Path, user: str, passphrase_file: Path | None, name: str, files: 
     An authority's certificate or a revocation list, PEM, is kept as well. Prints the reference by which
     listeners and pools name it.
     """
-    settings = home.read(Home(state))
-    passphrase = passphrase_file.read_bytes().rstrip(b"\r\n") if passphrase_file else None
-    material = readable(b"\n".join(file.read_bytes() for file in files), passphrase)
+    settings, material = home.read(Home(state)), read_files(files, passphrase_file)
     made = Secret(
         id=str(uuid4()), project_id=project_of(Home(state), user), name=name, payload_content_type="text/plain",
         created_at=datetime.now(UTC).replace(tzinfo=None))
@@ -51,16 +51,34 @@ def add(state: Path, user: str, passphrase_file: Path | None, name: str, files: 
     click.echo(ref(settings, made))
 
 
+@secret.command()
+@home.state_option
+@passphrase_option
+@click.argument("reference")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def renew(state: Path, passphrase_file: Path | None, reference: str, files: tuple[Path, ...]) -> None:
+    """Have REFERENCE hold what is in FILES; load balancers that use it take it up by themselves, within a minute."""
+    material, id = read_files(files, passphrase_file), reference.rstrip("/").rpartition("/")[2]
+    with opened(home.read(Home(state))) as book:
+        payload = book.payload(id)
+        if payload is None:
+            raise SetupError(f"there is no secret {reference}")
+        if fault := pem.renewal_fault(pem.read(payload, now=datetime.now(UTC)), material):
+            raise SetupError(f"the new content cannot be used: {fault}")
+        book.replace(id, material.pem().encode())
+
+
 @secret.command("list")
 @home.state_option
 @user_option
 def list_(state: Path, user: str) -> None:
-    """Show since when what is kept, by which reference."""
+    """Show since when what is kept and until when it is valid, by which reference."""
     settings = home.read(Home(state))
     with opened(settings) as book:
-        found = book.list(project_of(Home(state), user))
-    for each in found:
-        click.echo(f"{each.created_at:%Y-%m-%d %H:%M}  {ref(settings, each)}  {each.name or ''}")
+        for each in book.list(project_of(Home(state), user)):
+            expires_at = pem.read(book.payload(each.id) or b"", now=datetime.now(UTC)).expires_at
+            until = f"{expires_at:%Y-%m-%d %H:%M}" if expires_at else "-".ljust(16)
+            click.echo(f"{each.created_at:%Y-%m-%d %H:%M}  {until}  {ref(settings, each)}  {each.name or ''}")
 
 
 @secret.command()
@@ -70,6 +88,11 @@ def remove(state: Path, reference: str) -> None:
     """Keep it no more; load balancers that use it go on as they are."""
     with opened(home.read(Home(state))) as book:
         book.remove(reference.rstrip("/").rpartition("/")[2])
+
+
+def read_files(files: Iterable[Path], passphrase_file: Path | None) -> Material:
+    passphrase = passphrase_file.read_bytes().rstrip(b"\r\n") if passphrase_file else None
+    return readable(b"\n".join(file.read_bytes() for file in files), passphrase)
 
 
 def readable(payload: bytes, passphrase: bytes | None) -> Material:

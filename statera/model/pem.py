@@ -60,6 +60,17 @@ def read(payload: bytes, passphrase: bytes | None = None, *, now: datetime) -> M
     return Material(material.certificates, material.key, material.revocations, not is_pem, flaw=_flaw(material, now))
 
 
+def renewal_fault(old: Material, new: Material) -> str:
+    """Why *new* must not take the place of *old*, which is in use; empty when it may."""
+    if new.problem:
+        return f"it cannot be read: {new.problem}"
+    if old.key:
+        return new.flaw
+    if old.certificates and not new.certificates:
+        return "there is no certificate in it"
+    return "there is no revocation list in it" if old.revocations and not new.revocations else ""
+
+
 def only(pem: str, *labels: str) -> str:
     """The blocks of *pem* that have one of the labels; `KEY` is any private key."""
     found = (match for match in BLOCK.finditer(pem.encode()) if _label(match) in labels)

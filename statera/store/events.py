@@ -39,6 +39,14 @@ def latest_reason(connection: Connection, load_balancer_id: str) -> str | None:
     return connection.execute(newest.order_by(events.id.desc()).limit(1)).scalar_one_or_none()
 
 
+def is_told(connection: Connection, load_balancer_id: str, reason: str, object_id: str) -> bool:
+    """Whether the load balancer has an event of this reason about this object."""
+    event = tables.events.c
+    found = select(event.id).where(
+        event.load_balancer_id == load_balancer_id, event.reason == reason, event.object_id == object_id)
+    return connection.execute(found.limit(1)).first() is not None
+
+
 class Told(Struct, frozen=True, kw_only=True):
     """An event as it is shown; *at* is when it happened."""
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from msgspec import Struct
-from sqlalchemy import Connection, RowMapping, delete, insert, select
+from sqlalchemy import Connection, RowMapping, delete, insert, select, tuple_, update
 
 from statera.errors import GiveUp, SetupError
 from statera.model import pem
 from statera.model.pem import Material
 from statera.model.secrets import Secret
+from statera.store import wishes
 from statera.store.engine import Store
-from statera.store.tables import listeners, pools, sealed_secrets, secrets
+from statera.store.tables import listeners, load_balancers, pools, sealed_secrets, secrets
 
 
 class Sealer:
@@ -90,6 +91,11 @@ class SecretBook(Struct, frozen=True):
             sealed = connection.execute(select(secrets.c.sealed).where(secrets.c.id == id)).scalar_one_or_none()
         return None if sealed is None else self.sealer.open(sealed)
 
+    def replace(self, id: str, payload: bytes) -> None:
+        """Have it hold something else from now on; load balancers that use it take it up soon."""
+        with self.store.write() as connection:
+            connection.execute(update(secrets).where(secrets.c.id == id).values(sealed=self.sealer.seal(payload)))
+
     def remove(self, id: str) -> None:
         """One that is not there is success; load balancers that use it keep what they have."""
         with self.store.write() as connection:
@@ -152,3 +158,38 @@ def _named(connection: Connection, load_balancer_id: str) -> set[str]:
         for value in (value for row in connection.execute(select(*columns).where(*here)) for value in row if value):
             refs.update(value if isinstance(value, list) else [value])
     return refs
+
+
+class Used(Struct, frozen=True):
+    """A reference that a load balancer uses, and what it held when it was last looked at."""
+
+    load_balancer_id: str
+    ref: str
+    project_id: str
+    sealed: str
+    digest: str
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.load_balancer_id, self.ref
+
+
+def in_use(connection: Connection, after: tuple[str, str], *, limit: int) -> list[Used]:
+    """At most *limit* references that load balancers use, in the order of their places, from behind *after*."""
+    lb, place = load_balancers.c, (column.load_balancer_id, column.ref)
+    statement = (
+        select(*place, lb.project_id, column.sealed, column.digest)
+        .join(load_balancers, lb.id == column.load_balancer_id)
+        .where(tuple_(*place) > after, lb.deleted_at.is_(None), ~lb.deleting))
+    return [Used(*row) for row in connection.execute(statement.order_by(*place).limit(limit))]
+
+
+def renew(connection: Connection, used: Used, kept: Kept) -> bool:
+    """Have the load balancer run with the new content; False when somebody was faster, or it is going."""
+    lb = wishes.hold(connection, used.load_balancer_id)
+    known = select(column.digest).where(column.load_balancer_id == used.load_balancer_id, column.ref == used.ref)
+    if lb is None or lb["deleting"] or connection.execute(known).scalar_one_or_none() != used.digest:
+        return False
+    keep(connection, used.load_balancer_id, used.ref, kept)
+    wishes.touch(connection, used.load_balancer_id)
+    return True

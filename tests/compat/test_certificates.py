@@ -16,6 +16,7 @@ from statera.store.tables import sealed_secrets
 ROOT = Authority("root")
 SITE, SHOP = ROOT.certificate_for("www.example.com"), ROOT.certificate_for("shop.example.com")
 OTHER = Authority("other")
+BELOW = Authority("middle", above=ROOT).certificate_for("www.example.com")
 SECRETS = {
     "site": SITE.bundle.encode(),
     "shop": SHOP.pkcs12(),
@@ -26,6 +27,7 @@ SECRETS = {
     "keyless": SITE.pem.encode(),
     "mismatched": (SITE.pem + SHOP.key_pem).encode(),
     "late": ROOT.certificate_for("late.example.com", days=-1).bundle.encode(),
+    "broken-chain": (BELOW.bundle + Authority("middle", above=ROOT).pem).encode(),
     "ca": ROOT.pem.encode(),
     "crl": ROOT.revocations(SHOP).encode(),
     "other-crl": OTHER.revocations().encode(),
@@ -81,7 +83,9 @@ def kept(world, sealer):
 @pytest.mark.parametrize(("values", "fault"), [
     pytest.param({"default_tls_container_ref": "none"}, "Could not retrieve certificate: ['none']", id="none such"),
     pytest.param({"sni_container_refs": ["shop", "lost"]}, "Could not retrieve certificate: ['lost']", id="lost SNI"),
-    pytest.param({"default_tls_container_ref": "words"}, "Could not retrieve certificate: ['words']", id="broken PEM"),
+    pytest.param({"default_tls_container_ref": "words"}, "Could not retrieve certificate: ['words']. It cannot be read",
+                 id="broken PEM"),
+    pytest.param({"default_tls_container_ref": "broken-chain"}, "its chain is broken", id="broken chain"),
     pytest.param({"default_tls_container_ref": "garbage"}, "The PKCS12 bundle is unreadable.", id="garbage"),
     pytest.param({"default_tls_container_ref": "locked"}, "make sure it does not require a pass phrase", id="locked"),
     pytest.param({"default_tls_container_ref": "nameless"},

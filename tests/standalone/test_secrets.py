@@ -27,7 +27,7 @@ from statera.store.secrets import Sealer, SecretBook, ensure_sealer
 from statera.store.tables import metadata
 
 ROOT = Authority("root")
-SITE = ROOT.certificate_for("www.example.com")
+SITE, NEXT = (ROOT.certificate_for("www.example.com") for _ in range(2))
 
 
 @pytest.fixture
@@ -46,6 +46,10 @@ class Api:
         faults.install(app)
         mount(book)(app)
         self.client = testing.TestClient(app)
+
+    def put(self, path: str, payload: str | bytes, *, project: str = "p", roles: str = "member", **headers: str):
+        headers = {"X-Project-Id": project, "X-Roles": roles, **headers}
+        return self.client.simulate_put(path, headers=headers, body=payload)
 
     def call(self, verb: str, path: str, *, project: str = "p", roles: str = "member", **body: object):
         headers = {"X-Project-Id": project, "X-Roles": roles}
@@ -101,6 +105,49 @@ def test_bytes_come_as_base64(api, book):
     assert LocalSecrets(book).fetch(made.json["secret_ref"], Caller(project_id="p")) == bundle
 
 
+def test_a_passphrase_opens_a_bundle_once(api, book):
+    locked = base64.encodebytes(SITE.pkcs12(b"hush")).decode()
+    bundle = {"payload": locked, "payload_content_encoding": "base64"}
+    made = api.call("POST", "/v1/secrets", **bundle, passphrase="hush")
+    assert LocalSecrets(book).fetch(made.json["secret_ref"], Caller(project_id="p")) == SITE.bundle.encode()
+    refused = api.call("POST", "/v1/secrets", **bundle, passphrase="wrong")
+    assert refused.status_code == 400
+    assert "it cannot be used: Invalid password" in refused.json["faultstring"]
+
+
+def test_until_when_a_certificate_is_valid_is_shown(api):
+    ref = path_of(api.call("POST", "/v1/secrets", payload=SITE.bundle).json["secret_ref"])
+    until = f"{SITE.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%S}"
+    assert api.call("GET", ref).json["expiration"] == until
+    assert [each["expiration"] for each in api.call("GET", "/v1/secrets").json["secrets"]] == [until]
+    words = path_of(api.call("POST", "/v1/secrets", payload="no certificate").json["secret_ref"])
+    assert api.call("GET", words).json["expiration"] is None
+
+
+def test_a_secret_holds_something_else_from_now_on(api, book):
+    ref = api.call("POST", "/v1/secrets", payload=SITE.bundle).json["secret_ref"]
+    assert api.put(path_of(ref), NEXT.bundle).status_code == 204
+    assert LocalSecrets(book).fetch(ref, Caller(project_id="p")) == NEXT.bundle.encode()
+    encoded = {"Content-Type": "application/octet-stream", "Content-Encoding": "base64"}
+    bundle = SITE.pkcs12()
+    assert api.put(path_of(ref), base64.encodebytes(bundle), **encoded).status_code == 204
+    assert LocalSecrets(book).fetch(ref, Caller(project_id="p")) == bundle
+
+
+@pytest.mark.parametrize(("payload", "who", "status"), [
+    pytest.param(ROOT.certificate_for("late.example.com", days=-1).bundle, {}, 400, id="expired"),
+    pytest.param(SITE.pem, {}, 400, id="no key"),
+    pytest.param("", {}, 400, id="empty"),
+    pytest.param("x" * 1_000_001, {}, 400, id="too much"),
+    pytest.param(SITE.bundle, {"roles": "reader"}, 403, id="who only reads"),
+    pytest.param(SITE.bundle, {"project": "other"}, 404, id="another project"),
+])
+def test_what_cannot_take_a_secrets_place_is_refused(api, book, payload, who, status):
+    ref = api.call("POST", "/v1/secrets", payload=SITE.bundle).json["secret_ref"]
+    assert api.put(path_of(ref), payload, **who).status_code == status
+    assert LocalSecrets(book).fetch(ref, Caller(project_id="p")) == SITE.bundle.encode()
+
+
 @pytest.mark.parametrize("body", [
     pytest.param({"name": "empty"}, id="no payload"),
     pytest.param({"payload": 5}, id="a number"),
@@ -141,7 +188,8 @@ def test_the_command_keeps_lists_and_removes(statera, tmp_path):
     key.write_text(SITE.key_pem)
     ref = statera("add", "site", certificate, key).output.strip()
     assert ref.startswith("http://127.0.0.1:9876/v1/secrets/")
-    assert f"{ref}  site" in statera("list").output
+    until = f"{SITE.certificate.not_valid_after_utc:%Y-%m-%d %H:%M}"
+    assert f"{until}  {ref}  site" in statera("list").output
     statera("remove", ref)
     assert statera("list").output == ""
 
@@ -152,6 +200,17 @@ def test_the_command_opens_what_a_passphrase_locks(statera, tmp_path):
     passphrase.write_text("hush\n")
     assert "cannot read the files" in str(statera("add", "site", bundle).exception)
     assert "/v1/secrets/" in statera("add", "--passphrase-file", passphrase, "site", bundle).output
+
+
+def test_the_command_renews_and_refuses_what_would_be_no_renewal(statera, tmp_path):
+    bundle, renewed, authority = (tmp_path / name for name in ("site.pem", "renewed.pem", "ca.pem"))
+    bundle.write_text(SITE.bundle)
+    renewed.write_text(NEXT.bundle)
+    authority.write_text(ROOT.pem)
+    ref = statera("add", "site", bundle).output.strip()
+    assert statera("renew", ref, renewed).exit_code == 0
+    assert "there is no private key in it" in str(statera("renew", ref, authority).exception)
+    assert "there is no secret http://elsewhere/1" in str(statera("renew", "http://elsewhere/1", renewed).exception)
 
 
 def test_the_command_refuses_what_no_listener_could_use(statera, tmp_path):

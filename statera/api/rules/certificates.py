@@ -70,7 +70,7 @@ def _bad_certificate(material: Material, ref: str) -> ApiError | None:
             "The PKCS12 bundle is unreadable. Please check the PKCS12 bundle validity. In addition, make sure it does "
             f"not require a pass phrase. Error: {material.problem}")
     if material.problem:
-        return _not_retrieved([ref])
+        return BadRequest(f"Could not retrieve certificate: {[ref]}. It cannot be read: {material.problem}")
     if not material.certificates or not _names(material.certificates[0]):
         return BadRequest("No CN or DNSName(s) found in certificate. The certificate is invalid.")
     return Invalid(f"The certificate {ref} cannot be used: {material.flaw}.") if material.flaw else None

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 
 from statera.api.standalone.neutron import caller, writer
 from statera.errors import BadRequest, NotFound
+from statera.model import pem
 from statera.model.secrets import Secret
 from statera.store.secrets import SecretBook
 
@@ -29,11 +30,15 @@ MOST_CHARACTERS = 1_000_000
 
 
 class NewSecret(Struct, frozen=True):
-    """The body of a POST; what is not here is accepted and means nothing."""
+    """The body of a POST; what is not here is accepted and means nothing.
+
+    *passphrase*, which Barbican does not have, opens a PKCS12 file or a key, once, now.
+    """
 
     payload: Annotated[str, Meta(min_length=1, max_length=MOST_CHARACTERS)]
     payload_content_type: str = "text/plain"
     payload_content_encoding: str | None = None
+    passphrase: Annotated[str, Meta(min_length=1)] | None = None
     name: Annotated[str, Meta(max_length=255)] | None = None
     secret_type: Annotated[str, Meta(max_length=32)] = "opaque"
 
@@ -58,7 +63,8 @@ class Secrets:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         found = self.book.list(caller(req).project_id or "")
         offset, limit = req.get_param_as_int("offset", default=0), req.get_param_as_int("limit", default=10)
-        resp.media = {"secrets": [shown(req, secret) for secret in found[offset:offset + limit]], "total": len(found)}
+        secrets = [shown(req, secret, self.book) for secret in found[offset:offset + limit]]
+        resp.media = {"secrets": secrets, "total": len(found)}
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         who, new = writer(req), body_of(req)
@@ -77,7 +83,23 @@ class One:
         self.book = book
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id: str) -> None:
-        resp.media = shown(req, own(self.book, id, req))
+        resp.media = shown(req, own(self.book, id, req), self.book)
+
+    def on_put(self, req: falcon.Request, resp: falcon.Response, id: str) -> None:
+        """Have it hold the body from now on; Barbican does this only for a secret that is still empty."""
+        writer(req)
+        secret = own(self.book, id, req)
+        payload = req.bounded_stream.read(MOST_CHARACTERS + 1)
+        if not 0 < len(payload) <= MOST_CHARACTERS:
+            raise BadRequest(f"Invalid secret: its payload must have 1 to {MOST_CHARACTERS} bytes")
+        if req.get_header("Content-Encoding") == "base64":
+            payload = decoded(payload.decode(errors="replace"))
+        now = datetime.now(UTC)
+        old, new = (pem.read(each, now=now) for each in (self.book.payload(secret.id) or b"", payload))
+        if fault := pem.renewal_fault(old, new):
+            raise BadRequest(f"Invalid secret: it cannot take the place of what is kept: {fault}")
+        self.book.replace(secret.id, payload)
+        resp.status = HTTPStatus.NO_CONTENT
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, id: str) -> None:
         writer(req)
@@ -101,12 +123,21 @@ def body_of(req: falcon.Request) -> NewSecret:
 
 
 def payload_of(new: NewSecret) -> bytes:
-    if new.payload_content_encoding is None:
-        return new.payload.encode()
-    if new.payload_content_encoding != "base64":
+    """The content; what a passphrase opens is kept open, as PEM. Raise `BadRequest`."""
+    if new.payload_content_encoding not in (None, "base64"):
         raise BadRequest("Invalid secret: payload_content_encoding must be base64")
+    payload = decoded(new.payload) if new.payload_content_encoding else new.payload.encode()
+    if new.passphrase is None:
+        return payload
+    material = pem.read(payload, new.passphrase.encode(), now=datetime.now(UTC))
+    if material.problem or material.flaw:
+        raise BadRequest(f"Invalid secret: it cannot be used: {material.problem or material.flaw}")
+    return material.pem().encode()
+
+
+def decoded(text: str) -> bytes:
     try:
-        return base64.b64decode("".join(new.payload.split()), validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise BadRequest("Invalid secret: its payload is not base64") from None
 
@@ -115,10 +146,13 @@ def ref(req: falcon.Request, secret: Secret) -> str:
     return f"{req.prefix}/v1/secrets/{secret.id}"
 
 
-def shown(req: falcon.Request, secret: Secret) -> dict[str, Any]:
+def shown(req: falcon.Request, secret: Secret, book: SecretBook) -> dict[str, Any]:
+    """As Barbican shows it; *expiration* is when the first of its certificates runs out."""
+    expires_at = pem.read(book.payload(secret.id) or b"", now=datetime.now(UTC)).expires_at
     created = f"{secret.created_at:%Y-%m-%dT%H:%M:%S}"
     return {
         "secret_ref": ref(req, secret), "name": secret.name, "secret_type": secret.secret_type, "status": "ACTIVE",
         "content_types": {"default": secret.payload_content_type}, "created": created, "updated": created,
-        "algorithm": None, "bit_length": None, "mode": None, "expiration": None, "creator_id": None,
+        "algorithm": None, "bit_length": None, "mode": None,
+        "expiration": f"{expires_at:%Y-%m-%dT%H:%M:%S}" if expires_at else None, "creator_id": None,
     }

@@ -24,7 +24,9 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     stop = start.stop_signal()
     store = build.open_store(settings)
     require_schema(store)
-    world = World(store=store, compute=build.compute(settings), network=build.network(settings, store))
+    world = World(
+        store=store, compute=build.compute(settings), network=build.network(settings, store),
+        replacements_per_minute=settings.controller_worker.replacements_per_minute)
     with store.write() as connection:
         passes.free_dead(connection, settings.host, is_alive)
     queue = Queue(world, settings.controller_worker, owner=f"{settings.host}/{os.getpid()}/{uuid4().hex[:8]}")

@@ -11,23 +11,26 @@ from msgspec import Struct, structs
 from statera.controller.steps import (
     Action,
     AddAmphora,
+    ChangeRole,
     FinishDelete,
+    GiveUpWaiting,
     GuardVip,
     MarkApplied,
     PlaceAmphora,
     PlugAmphora,
     ReleaseAmphora,
     RetireAmphora,
+    SucceedAmphora,
 )
 from statera.drivers.protocols import AmphoraRequest, Compute, Network
 from statera.errors import TryAgain
 from statera.model.guard import guard
 from statera.model.tree import LoadBalancer
-from statera.store import passes
+from statera.store import budget, delegated, passes
 from statera.store.engine import Store
 from statera.store.events import Event, record
 from statera.store.passes import Lease
-from statera.store.seen import compute_zone, load_amphorae, load_nodes, node_of
+from statera.store.seen import compute_zone, flavor_data, load_amphorae, load_nodes, node_of
 
 
 class World(Struct, frozen=True, kw_only=True):
@@ -36,6 +39,8 @@ class World(Struct, frozen=True, kw_only=True):
     store: Store
     compute: Compute
     network: Network
+    replacements_per_minute: int = 60
+    provider_patience_seconds: float = 300
 
 
 def perform(step: Action, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
@@ -44,6 +49,13 @@ def perform(step: Action, desired: LoadBalancer, world: World, *, lease: Lease) 
         case AddAmphora(role):
             with passes.fenced(world.store, lease) as connection:
                 passes.add_amphora(connection, desired.id, role)
+        case SucceedAmphora():
+            _succeed(step, desired, world, lease=lease)
+        case ChangeRole(id, role):
+            with passes.fenced(world.store, lease) as connection:
+                passes.change_role(connection, id, role)
+                record(connection, _about(
+                    desired, id, "role_changed", f"amphora {id} goes on as {role}: the topology has changed"))
         case PlugAmphora():
             _plug(step, desired, world, lease=lease)
         case GuardVip(mark):
@@ -61,12 +73,27 @@ def perform(step: Action, desired: LoadBalancer, world: World, *, lease: Lease) 
                 record(connection, _about(desired, id, "amphora_retired", f"amphora {id} is retired: {why}"))
         case ReleaseAmphora(id):
             _release(id, desired, world, lease=lease)
+        case GiveUpWaiting(provider):
+            with passes.fenced(world.store, lease) as connection:
+                delegated.give_up(connection, desired.id, why=f"the driver of provider {provider} has not said for "
+                                  f"{world.provider_patience_seconds:.0f} s what became of the last change")
         case FinishDelete():
             world.network.release_vip(desired.id)
             with passes.fenced(world.store, lease) as connection:
                 passes.forget_load_balancer(connection, desired.id)
         case _:
             assert_never(step)
+
+
+def _succeed(step: SucceedAmphora, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
+    """Nothing happens when the budget has been spent since the look; the next one finds that."""
+    with passes.fenced(world.store, lease) as connection:
+        if step.reserve is not None and not budget.spend(
+                connection, per_minute=world.replacements_per_minute, reserve=step.reserve):
+            return
+        passes.add_amphora(connection, desired.id, step.role)
+        record(connection, _about(
+            desired, step.id, "replacement_begun", f"amphora {step.id} is being replaced: {step.why}"))
 
 
 def _plug(step: PlugAmphora, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
@@ -81,7 +108,7 @@ def _plug(step: PlugAmphora, desired: LoadBalancer, world: World, *, lease: Leas
     if node and world.compute.plugs:
         world.compute.plug(step.id, ports)
     elif node and world.network.guards:
-        ports = [world.network.bind(port, node) for port in ports]
+        ports = [world.network.bind(step.id, port, node) for port in ports]
     with passes.fenced(world.store, lease) as connection:
         passes.record_ports(connection, step.id, ports)
 
@@ -100,23 +127,26 @@ def _guard(mark: str, desired: LoadBalancer, world: World, *, lease: Lease) -> N
 def _place(amphora_id: str, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
     with world.store.read() as connection:
         amphorae = load_amphorae(connection, desired.id)
-        ports = next((amphora.ports for amphora in amphorae if amphora.id == amphora_id), ())
+        own = next(amphora for amphora in amphorae if amphora.id == amphora_id)
+        flavor = flavor_data(connection, desired.flavor_id)
         request = AmphoraRequest(
-            amphora_id=amphora_id, load_balancer_id=desired.id, nodes=tuple(load_nodes(connection)), ports=ports,
+            amphora_id=amphora_id, load_balancer_id=desired.id, nodes=tuple(load_nodes(connection)), ports=own.ports,
             beside=tuple(amphora.node_id for amphora in amphorae if amphora.node_id and not amphora.leaving),
-            zone=compute_zone(connection, desired.availability_zone),
+            zone=compute_zone(connection, desired.availability_zone), flavor=flavor,
         )
     node_id = world.compute.ensure_node(request)
     if node_id is None:
         raise TryAgain("node_not_ready", f"the node of amphora {amphora_id} is still being made")
+    ports = own.ports
     if world.network.guards and not world.compute.plugs:
         name = next(node.name for node in request.nodes if node.id == node_id)
-        ports = tuple(world.network.bind(port, name) for port in ports)
+        ports = tuple(world.network.bind(amphora_id, port, name) for port in ports)
     with passes.fenced(world.store, lease) as connection:
         if ports != request.ports:
             passes.record_ports(connection, amphora_id, ports)
-        passes.place_amphora(connection, amphora_id, node_id)
-        if node_id in request.beside:
+        passes.place_amphora(connection, amphora_id, node_id, built={
+            name: flavor[name] for name in world.compute.built_from if name in flavor})
+        if node_id in {one.node_id for one in amphorae if one.role is not own.role and not one.leaving}:
             record(connection, _about(
                 desired, amphora_id, "spread_lost",
                 "no second node is free: two amphorae of this load balancer share a node and would fail together"))

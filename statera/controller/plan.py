@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every decision about amphorae: create, update, failover, repair and delete are this one function."""
+"""Every decision about amphorae: create, update, failover, resize, drain, repair and delete are this one function."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -9,20 +9,27 @@ from msgspec import Struct
 
 from statera.controller.steps import (
     AddAmphora,
+    AwaitBudget,
     AwaitGone,
+    AwaitProvider,
+    AwaitReturn,
     AwaitSuccessor,
+    ChangeRole,
     FinishDelete,
+    GiveUpWaiting,
+    GuardVip,
     HoldBack,
     MarkApplied,
     PlaceAmphora,
-    GuardVip,
     PlugAmphora,
     ReleaseAmphora,
     RetireAmphora,
     Step,
+    SucceedAmphora,
 )
 from statera.model.fleet import ROLES, Amphora, Node, Role
 from statera.model.guard import guard
+from statera.model.providers import Debt, is_ours
 from statera.model.tree import LoadBalancer
 
 
@@ -31,21 +38,50 @@ class Seen(Struct, frozen=True, kw_only=True):
 
     With *own_machines* each amphora has a node of its own, which ends with it. Where the network *guards*, it
     has to be told who may reach a VIP. *zone* is where nodes must be, *build* what of the flavor machines are
-    made from, *budget* which share of the budget of replacements is left.
+    made from, *budget* which share of the budget of replacements is left. *debt* is what
+    another provider's driver owes.
     """
 
     amphorae: tuple[Amphora, ...] = ()
     nodes: tuple[Node, ...] = ()
     has_nodes: bool = True
-
-    @property
-    def lost(self) -> frozenset[str]:
-        return frozenset(node.id for node in self.nodes if node.lost)
     own_machines: bool = False
     guards: bool = False
     zone: str | None = None
     build: Mapping[str, Any] = {}
     budget: float = 1.0
+    debt: Debt = Debt.NONE
+
+    @property
+    def lost(self) -> frozenset[str]:
+        return frozenset(node.id for node in self.nodes if node.lost)
+
+    @property
+    def drained(self) -> frozenset[str]:
+        return frozenset(node.id for node in self.nodes if node.drained)
+
+    @property
+    def usable(self) -> frozenset[str]:
+        """The nodes that could carry another amphora."""
+        return frozenset(
+            node.id for node in self.nodes
+            if node.heard and not node.drained and not node.lost and self.zone in (None, node.zone))
+
+
+class Cause(Enum):
+    """Why something is replaced: which share of the budget it leaves to what is more urgent."""
+
+    WISHED = None
+    LOST_ALONE = 0.0
+    LOST_BESIDE = 0.25
+    UPKEEP = 0.5
+
+
+class Wear(Struct, frozen=True):
+    """Why an amphora must not stay."""
+
+    cause: Cause
+    why: str
 
 
 def plan(desired: LoadBalancer, seen: Seen) -> list[Step]:
@@ -53,16 +89,30 @@ def plan(desired: LoadBalancer, seen: Seen) -> list[Step]:
 
     Look again after the steps: later ones build on what the earlier ones left behind.
     """
+    if not is_ours(desired.provider):
+        return [*follow(desired, seen)]
     staying = [amphora for amphora in seen.amphorae if not amphora.leaving]
     if desired.deleting:
         retired: list[Step] = [RetireAmphora(amphora.id, "load balancer deleted") for amphora in staying]
-        return [*retired, *part(seen)] or [FinishDelete()]
-    retired = [*replace(desired, seen, staying)]
+        return [*retired, *part(desired, seen)] or [FinishDelete()]
+    turned = [*turn(desired, seen, staying)]
+    changing = {step.id: step.role for step in turned if isinstance(step, ChangeRole)}
+    retired = [*replace(desired, seen, staying, changing=changing)]
     dismissed = {step.id for step in retired if isinstance(step, RetireAmphora)}
     kept = [amphora for amphora in staying if amphora.id not in dismissed]
     placed = [] if changing else [*place(desired, seen, kept)]
     return [*fill_roles(desired, seen, kept, changing), *plug(desired, kept), *turned, *watch(desired, seen, kept),
             *placed, *mark(desired, seen, kept), *retired, *part(desired, seen)]
+
+
+def follow(desired: LoadBalancer, seen: Seen) -> Iterator[Step]:
+    """What is left to do where another provider's driver does the work and answers by itself."""
+    if desired.deleting and desired.done_version >= desired.version:
+        yield FinishDelete()
+    elif seen.debt is Debt.OVERDUE:
+        yield GiveUpWaiting(desired.provider)
+    elif seen.debt is Debt.ANSWER:
+        yield AwaitProvider(desired.provider)
 
 
 def fill_roles(
@@ -107,6 +157,14 @@ def plug(desired: LoadBalancer, kept: Sequence[Amphora]) -> Iterator[Step]:
     return (PlugAmphora(amphora.id, wanted) for amphora in kept if not is_plugged(amphora, wanted))
 
 
+def watch(desired: LoadBalancer, seen: Seen, kept: Sequence[Amphora]) -> Iterator[Step]:
+    """Say who may reach the VIP, once all ports are there, and again when that or a port has changed."""
+    wanted = guard(desired).mark
+    plugged = all(is_plugged(amphora, wanted_subnets(desired)) for amphora in kept)
+    if seen.guards and plugged and any(amphora.ports and amphora.ports[0].guard != wanted for amphora in kept):
+        yield GuardVip(wanted)
+
+
 def place(desired: LoadBalancer, seen: Seen, kept: Sequence[Amphora]) -> Iterator[Step]:
     """Choose nodes, once all ports are there: the node then gets a complete spec the first time."""
     if not seen.has_nodes or not all(is_plugged(amphora, wanted_subnets(desired)) for amphora in kept):
@@ -139,20 +197,12 @@ def replace(
     yield from (RetireAmphora(one.id, "its role is no more") for one in staying
                 if one.role not in roles and one.id not in changing and (replaced or one.applied_version == 0))
     worn = {one.id: wear for one in staying if (wear := reason_to_replace(desired, seen, one))}
-    if crowded := next(crowd(seen, staying), None):
-        worn.setdefault(crowded.id, Wear(Cause.UPKEEP, "it shares a node with its peer, and another is free"))
+    if spare := crowded(seen, staying):
+        worn.setdefault(spare.id, Wear(Cause.UPKEEP, "it shares a node with its peer, and another is free"))
     busy = False
-    for role in sorted(reversed(roles), key=lambda role: any(one.is_active for one in holders[role])):
+    for role in sorted(roles, key=lambda role: (any(one.is_active for one in holders[role]), role is Role.MASTER)):
         yield from exchange(holders[role], seen, worn=worn, busy=busy)
         busy = busy or any(one.id in worn and not is_stranded(seen, one) for one in holders[role])
-
-def watch(desired: LoadBalancer, seen: Seen, kept: Sequence[Amphora]) -> Iterator[Step]:
-    """Say who may reach the VIP, once all ports are there, and again when that or a port has changed."""
-    wanted = guard(desired).mark
-    if seen.guards and kept and all(is_plugged(amphora, wanted_subnets(desired)) for amphora in kept):
-        if any(amphora.ports and amphora.ports[0].guard != wanted for amphora in kept):
-            yield GuardVip(wanted)
-
 
 
 def exchange(holders: Sequence[Amphora], seen: Seen, *, worn: Mapping[str, Wear], busy: bool) -> Iterator[Step]:
@@ -202,16 +252,40 @@ def part(desired: LoadBalancer, seen: Seen) -> Iterator[Step]:
     for amphora in seen.amphorae:
         if not amphora.leaving:
             continue
-        nowhere = not seen.has_nodes or amphora.node_id is None or amphora.node_id in seen.lost
-        yield ReleaseAmphora(amphora.id) if amphora.gone or nowhere else AwaitGone(amphora.id)
+        is_lost = amphora.node_id in seen.lost
+        nowhere = not seen.has_nodes or amphora.node_id is None or (is_lost and (desired.deleting or seen.own_machines))
+        if amphora.gone or nowhere:
+            yield ReleaseAmphora(amphora.id)
+        else:
+            yield AwaitReturn(amphora.id) if is_lost else AwaitGone(amphora.id)
 
 
-def reason_to_replace(desired: LoadBalancer, seen: Seen, amphora: Amphora) -> str | None:
+def reason_to_replace(desired: LoadBalancer, seen: Seen, amphora: Amphora) -> Wear | None:
     """Why the amphora must not stay, None if it may."""
     if is_stranded(seen, amphora):
-        return "its node is lost"
-    if amphora.replace or amphora.born_version < desired.failover_version:
-        return "failover"
+        beside = any(one.id != amphora.id and not one.leaving and serves(seen, one) for one in seen.amphorae)
+        return Wear(Cause.LOST_BESIDE if beside else Cause.LOST_ALONE, "its node is lost")
+    if amphora.replace:
+        return Wear(Cause.WISHED, "its replacement is wished")
+    if amphora.born_version < desired.failover_version:
+        return Wear(Cause.WISHED, "failover")
+    if seen.has_nodes and amphora.built is not None and amphora.built != seen.build:
+        return Wear(Cause.WISHED, "its flavor has changed")
+    if amphora.node_id in seen.drained:
+        return Wear(Cause.UPKEEP, "its node is drained")
+    return None
+
+
+def crowded(seen: Seen, staying: Sequence[Amphora]) -> Amphora | None:
+    """Of two that serve and share a node though another is free, the spare one."""
+    if not seen.has_nodes or seen.own_machines:
+        return None
+    serving = [one for one in staying if serves(seen, one)]
+    serving.sort(key=lambda one: (one.is_active, one.role is Role.MASTER))
+    for amphora in serving:
+        others = {one.node_id for one in serving if one.role is not amphora.role}
+        if amphora.node_id in others and seen.usable - others:
+            return amphora
     return None
 
 
@@ -239,11 +313,3 @@ def wanted_subnets(desired: LoadBalancer) -> tuple[str, ...]:
         for pool in desired.pools if not pool.deleting for member in pool.members if not member.deleting
     ]
     return tuple(dict.fromkeys(subnet for subnet in [*vips, *members] if subnet))
-def crowd(seen: Seen, staying: Sequence[Amphora]) -> Iterator[Amphora]:
-    """Of amphorae that share a node though another is free, the spare ones; none while anything else is under way."""
-    used = {amphora.node_id for amphora in staying}
-    settled = seen.has_nodes and not seen.own_machines and all(serves(seen, amphora) for amphora in staying)
-    if settled and len(staying) > len(used) and seen.usable - used:
-        yield from sorted(staying, key=lambda amphora: (amphora.is_active, amphora.role is Role.MASTER))
-
-

@@ -5,11 +5,13 @@ import random
 from collections.abc import Callable, Sequence
 from typing import get_args
 
+from sqlalchemy import Connection
+
 from statera.config import ControllerWorker
 from statera.controller.observe import observe
 from statera.controller.perform import World, perform
 from statera.controller.plan import plan
-from statera.controller.steps import Action, AwaitSuccessor, HoldBack, Step
+from statera.controller.steps import Action, AwaitBudget, AwaitReturn, AwaitSuccessor, HoldBack, Step
 from statera.errors import DriverError, GiveUp
 from statera.store import passes
 from statera.store.events import Event, latest_reason, record
@@ -32,8 +34,8 @@ def reconcile(lease: Lease, world: World, *, stopping: Callable[[], bool] = lamb
     desired = None
     for _ in range(ROUNDS):
         desired, seen = observe(
-            world.store, lease.load_balancer_id, has_nodes=world.compute.has_nodes, guards=world.network.guards,
-            known=desired)
+            world.store, lease.load_balancer_id, compute=world.compute, network=world.network, known=desired,
+            provider_patience_seconds=world.provider_patience_seconds)
         steps = plan(desired, seen) if desired else []
         actions = [step for step in steps if isinstance(step, ACTIONS)]
         if desired is None or not actions:
@@ -72,6 +74,9 @@ def judge(error: Exception, attempt: int, *, settings: ControllerWorker, jitter:
 
 
 ACTIONS = get_args(Action)
+HELD_BACK = {HoldBack: "no_spare_node", AwaitBudget: "budget_spent"}
+"""What is told in an event when it is all that a pass can do: the type of the step, the event's reason."""
+BUDGET_SECONDS = 60.0
 
 
 def _finish(lease: Lease, world: World, *, settled: int | None, waits: Sequence[Step]) -> None:
@@ -79,13 +84,30 @@ def _finish(lease: Lease, world: World, *, settled: int | None, waits: Sequence[
     with world.store.write() as connection:
         passes.finish(
             connection, lease, settled=None if blocked else settled,
-            again_seconds=LOOK_AGAIN_SECONDS if waits else None,
+            again_seconds=look_again_seconds(waits, jitter=random.random()),
         )
-        for wait in waits:
-            if isinstance(wait, HoldBack) and latest_reason(connection, lease.load_balancer_id) != "no_spare_node":
-                record(connection, Event(
-                    load_balancer_id=lease.load_balancer_id, object_type="amphora", object_id=wait.id,
-                    reason="no_spare_node", message=str(wait), fault="operator"))
+        for wait in waits[:1]:  # the others wait for the same
+            _tell(connection, wait, lease.load_balancer_id)
+
+
+def _tell(connection: Connection, wait: Step, load_balancer_id: str) -> None:
+    """Say why nothing is done, once, though something should be."""
+    reason = HELD_BACK.get(type(wait))
+    if reason and latest_reason(connection, load_balancer_id) != reason:
+        record(connection, Event(
+            load_balancer_id=load_balancer_id, object_type="amphora", object_id=str(getattr(wait, "id", "")),
+            reason=reason, message=str(wait), fault="operator"))
+
+
+def look_again_seconds(waits: Sequence[Step], *, jitter: float) -> float | None:
+    """When a pass that waits is to look again; None when it has nothing to wait for that nobody announces.
+
+    *jitter* from 0 to 1 keeps those that wait for the budget from coming all at once.
+    """
+    lacking = [wait.lacking for wait in waits if isinstance(wait, AwaitBudget)]
+    if lacking:
+        return min(lacking) * BUDGET_SECONDS + 0.5 + jitter * LOOK_AGAIN_SECONDS
+    return LOOK_AGAIN_SECONDS if any(not isinstance(wait, AwaitReturn) for wait in waits) else None
 
 
 def _hand_back(lease: Lease, world: World) -> None:

@@ -15,6 +15,31 @@ class AddAmphora(Struct, frozen=True):
         return f"add a {self.role} amphora"
 
 
+class SucceedAmphora(Struct, frozen=True):
+    """Write down an amphora that is to take over *role* from the amphora *id*.
+
+    It draws on the budget of replacements as long as more than the share *reserve* is left; None draws nothing.
+    """
+
+    role: Role
+    id: str
+    why: str
+    reserve: float | None = None
+
+    def __str__(self) -> str:
+        return f"add a {self.role} amphora to take over from {self.id} ({self.why})"
+
+
+class ChangeRole(Struct, frozen=True):
+    """Let the amphora go on in another role."""
+
+    id: str
+    role: Role
+
+    def __str__(self) -> str:
+        return f"make amphora {self.id} a {self.role} one"
+
+
 class PlugAmphora(Struct, frozen=True):
     """Give the amphora a port in each of *subnet_ids* and in no other."""
 
@@ -23,6 +48,15 @@ class PlugAmphora(Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"plug amphora {self.id} into {len(self.subnet_ids)} subnets"
+
+
+class GuardVip(Struct, frozen=True):
+    """Let through to the VIP's ports what *mark* stands for, and nothing else."""
+
+    mark: str
+
+    def __str__(self) -> str:
+        return f"guard the VIP ({self.mark})"
 
 
 class PlaceAmphora(Struct, frozen=True):
@@ -50,15 +84,6 @@ class RetireAmphora(Struct, frozen=True):
     why: str
 
     def __str__(self) -> str:
-class GuardVip(Struct, frozen=True):
-    """Let through to the VIP's ports what *mark* stands for, and nothing else."""
-
-    mark: str
-
-    def __str__(self) -> str:
-        return f"guard the VIP ({self.mark})"
-
-
         return f"retire amphora {self.id} ({self.why})"
 
 
@@ -76,6 +101,24 @@ class FinishDelete(Struct, frozen=True):
 
     def __str__(self) -> str:
         return "finish the delete"
+
+
+class GiveUpWaiting(Struct, frozen=True):
+    """Say that another provider's driver owes an answer for too long."""
+
+    provider: str
+
+    def __str__(self) -> str:
+        return f"give up waiting for the driver of provider {self.provider}"
+
+
+class AwaitProvider(Struct, frozen=True):
+    """Nothing to do before another provider's driver says what became of the wish."""
+
+    provider: str
+
+    def __str__(self) -> str:
+        return f"wait for the driver of provider {self.provider}"
 
 
 class AwaitSuccessor(Struct, frozen=True):
@@ -96,16 +139,37 @@ class AwaitGone(Struct, frozen=True):
         return f"wait until amphora {self.id} has left its node"
 
 
-class HoldBack(Struct, frozen=True):
-    """An amphora on a lost node has to stay lost: no other node could carry its successor."""
+class AwaitReturn(Struct, frozen=True):
+    """Nothing to do before the lost node comes back and removes the amphora, or is removed itself."""
 
     id: str
 
     def __str__(self) -> str:
-        return f"wait for a node that can take over from amphora {self.id}, whose node is lost"
+        return f"keep the addresses of amphora {self.id}, which its lost node may still run"
+
+
+class HoldBack(Struct, frozen=True):
+    """An amphora has to stay where it is, for the reason *why* it should not: no other node could carry it."""
+
+    id: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"wait for a node that can take over from amphora {self.id} ({self.why})"
+
+
+class AwaitBudget(Struct, frozen=True):
+    """The amphora's turn has not come: the share *lacking* of the budget of replacements has to be won back first."""
+
+    id: str
+    why: str
+    lacking: float
+
+    def __str__(self) -> str:
+        return f"wait until the budget of replacements lets amphora {self.id} be replaced ({self.why})"
 
 
 Action = (AddAmphora | SucceedAmphora | ChangeRole | PlugAmphora | GuardVip | PlaceAmphora | MarkApplied | RetireAmphora
-          | ReleaseAmphora | FinishDelete)
-Wait = AwaitSuccessor | AwaitGone | AwaitReturn | HoldBack | AwaitBudget
+          | ReleaseAmphora | FinishDelete | GiveUpWaiting)
+Wait = AwaitProvider | AwaitSuccessor | AwaitGone | AwaitReturn | HoldBack | AwaitBudget
 Step = Action | Wait

@@ -2,6 +2,7 @@
 """What is there: amphorae, the ports that they use, the nodes that carry them."""
 
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 
@@ -32,9 +33,9 @@ class Port(Struct, frozen=True, kw_only=True):
     mac_address: str | None = None
     mtu: int = 1500
     bridge: str | None = None
-
     device: str | None = None
     guard: str | None = None
+
 
 class Amphora(Struct, frozen=True, kw_only=True):
     """One isolated HAProxy that serves one load balancer, as the store knows it.
@@ -42,6 +43,7 @@ class Amphora(Struct, frozen=True, kw_only=True):
     `born_version` is the load balancer's version when it was added: older than the load balancer's
     `failover_version` means that it must be replaced. `applied_version` is what its node last said
     that it runs. `node_heard` is true while a live health manager holds a connection from its node.
+    `built` is what of the flavor its machine was made from, `vrrp_state` what keepalived says.
     """
 
     id: str
@@ -55,6 +57,14 @@ class Amphora(Struct, frozen=True, kw_only=True):
     replace: bool = False
     leaving: bool = False
     gone: bool = False
+    built: dict[str, Any] | None = None
+    vrrp_state: str | None = None
+    renewal: int = 0
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is the one of a pair that answers for the VIP."""
+        return self.vrrp_state == "MASTER"
 
 
 class Node(Struct, frozen=True, kw_only=True):

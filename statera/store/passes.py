@@ -147,10 +147,16 @@ def add_amphora(connection: Connection, load_balancer_id: str, role: Role) -> st
     return amphora_id
 
 
-def place_amphora(connection: Connection, amphora_id: str, node_id: str) -> None:
-    """The node carries the amphora from now on; the fleet sees it at once."""
-    connection.execute(_amphora(amphora_id).values(node_id=node_id, updated_at=utc_now()))
+def place_amphora(connection: Connection, amphora_id: str, node_id: str, *, built: Mapping[str, Any]) -> None:
+    """The node carries the amphora from now on; the fleet sees it at once. *built* is what it was made from."""
+    connection.execute(_amphora(amphora_id).values(node_id=node_id, built=dict(built), updated_at=utc_now()))
     wake.announce(connection)
+
+
+def change_role(connection: Connection, amphora_id: str, role: Role) -> None:
+    """The amphora goes on in another role; it and its peers learn of it by a new version."""
+    connection.execute(_amphora(amphora_id).values(role=str(role), updated_at=utc_now()))
+    _publish(connection, amphora_id)
 
 
 def record_ports(connection: Connection, amphora_id: str, ports: Sequence[Port]) -> None:

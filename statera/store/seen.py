@@ -2,14 +2,22 @@
 """Read what is there: amphorae and nodes as the records of `model.fleet`."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct, convert, json
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, bindparam, exists, func, select
 
 from statera.model.fleet import Amphora, Node
 from statera.store.clock import now_ms
-from statera.store.tables import amphorae, availability_zone_profiles, availability_zones, managers, nodes
+from statera.store.tables import (
+    amphorae,
+    availability_zone_profiles,
+    availability_zones,
+    flavor_profiles,
+    flavors,
+    managers,
+    nodes,
+)
 
 Record = TypeVar("Record", bound=Struct)
 
@@ -30,7 +38,7 @@ AMPHORAE = (
     select(
         *(amphorae.c[name] for name in (
             "id", "load_balancer_id", "role", "born_version", "node_id", "ports", "applied_version", "replace",
-            "leaving", "gone")),
+            "leaving", "gone", "built", "vrrp_state", "renewal")),
         func.coalesce(is_heard(), False).label("node_heard"),
     )
     .outerjoin(nodes, nodes.c.id == amphorae.c.node_id)
@@ -74,6 +82,16 @@ def compute_zone(connection: Connection, availability_zone: str | None) -> str |
     ).scalar_one_or_none() if availability_zone else None
     zone = json.decode(data).get("compute_zone") if data else None
     return str(zone) if zone else None
+
+
+def flavor_data(connection: Connection, flavor_id: str | None) -> dict[str, Any]:
+    """What the flavor's profile says; nothing without a flavor."""
+    data = connection.execute(
+        select(flavor_profiles.c.flavor_data)
+        .join(flavors, flavors.c.flavor_profile_id == flavor_profiles.c.id)
+        .where(flavors.c.id == flavor_id)
+    ).scalar_one_or_none() if flavor_id else None
+    return json.decode(data, type=dict[str, Any]) if data else {}
 
 
 def _records(rows: Sequence[RowMapping], record: type[Record]) -> list[Record]:

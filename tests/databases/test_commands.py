@@ -8,7 +8,7 @@ from statera.commands import db_manage, upgrade_check
 from statera.config import load
 from statera.errors import SetupError
 from statera.store.engine import Store
-from statera.store.migrations import require_schema
+from statera.store.migrations import REVISIONS, require_schema
 
 OPTIONS = {db_manage.manage: db_manage.OPTIONS, upgrade_check.check: upgrade_check.OPTIONS}
 
@@ -33,7 +33,7 @@ def test_upgrade_head_makes_a_database_that_every_service_accepts(type_in, datab
     store = Store(database_url)
     require_schema(store)
     store.close()
-    assert "0001 (head)" in type_in(db_manage.manage, "current")
+    assert f"{REVISIONS[-1]} (head)" in type_in(db_manage.manage, "current")
     assert "up to date" in type_in(db_manage.manage, "check_migration")
 
 
@@ -54,7 +54,7 @@ def test_what_cannot_be_done_says_what_to_do(type_in, words, answer):
 
 
 @pytest.mark.parametrize(("words", "answer"), [
-    pytest.param(["history"], "0001 (head)", id="history"),
+    pytest.param(["history"], f"{REVISIONS[-1]} (head)", id="history"),
     pytest.param(["branches"], "", id="branches"),
     pytest.param(["upgrade_persistence"], "Nothing to do", id="upgrade_persistence"),
 ])

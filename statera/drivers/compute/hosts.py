@@ -13,6 +13,7 @@ class Hosts:
 
     has_nodes = True
     plugs = False
+    built_from: tuple[str, ...] = ()
 
     def ensure_node(self, request: AmphoraRequest) -> str | None:
         """The emptiest usable node, one without an amphora of the same load balancer if there is one."""

@@ -17,6 +17,7 @@ class NoopCompute:
 
     has_nodes = False
     plugs = False
+    built_from: tuple[str, ...] = ()
 
     def ensure_node(self, request: AmphoraRequest) -> str | None:
         return None

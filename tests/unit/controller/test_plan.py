@@ -13,8 +13,11 @@ from statera.controller.plan import Seen, plan, serves, wanted_subnets
 from statera.controller.steps import (
     Action,
     AddAmphora,
+    AwaitBudget,
     AwaitGone,
+    AwaitReturn,
     AwaitSuccessor,
+    ChangeRole,
     FinishDelete,
     GuardVip,
     HoldBack,
@@ -23,6 +26,7 @@ from statera.controller.steps import (
     PlugAmphora,
     ReleaseAmphora,
     RetireAmphora,
+    SucceedAmphora,
 )
 from statera.model.fleet import ROLES, Amphora, Node, Port, Role
 from statera.model.guard import guard
@@ -44,7 +48,9 @@ SINGLE = LoadBalancer(id="lb", project_id="p", provider="amphora", topology="SIN
 PAIR = replace(SINGLE, topology="ACTIVE_STANDBY")
 HERE, THERE = Node(id="here", name="here", heard=True), Node(id="there", name="there", heard=True)
 LOST = Node(id="lost", name="lost", heard=False, lost=True)
-NODES = (HERE, THERE, LOST)
+DRAINED = Node(id="drained", name="drained", heard=True, drained=True)
+NODES = (HERE, THERE, LOST, DRAINED)
+GONE, CROWDED = "its node is lost", "it shares a node with its peer, and another is free"
 ONE = amphora("a", Role.STANDALONE)
 MASTER, BACKUP = amphora("m", Role.MASTER), amphora("b", Role.BACKUP, node_id="there")
 NEW = {"node_id": None, "node_heard": False, "ports": (), "applied_version": 0, "born_version": 5}
@@ -59,26 +65,55 @@ ON_LOST = {"node_id": "lost", "node_heard": False}
     pytest.param(SINGLE, [amphora("a", Role.STANDALONE, **NEW | {"ports": (port("vip"),)})], [PlaceAmphora("a")],
                  id="plugged, not placed"),
     pytest.param(PAIR, [MASTER, replace(BACKUP, applied_version=4)], [], id="a node has yet to apply: not our turn"),
-    pytest.param(SINGLE, [replace(ONE, replace=True)], [AddAmphora(Role.STANDALONE)], id="failover of an amphora"),
-    pytest.param(replace(SINGLE, failover_version=3), [ONE], [AddAmphora(Role.STANDALONE)], id="failover"),
+    pytest.param(SINGLE, [replace(ONE, replace=True)],
+                 [SucceedAmphora(Role.STANDALONE, "a", "its replacement is wished")], id="failover of an amphora"),
+    pytest.param(replace(SINGLE, failover_version=3), [ONE], [SucceedAmphora(Role.STANDALONE, "a", "failover")],
+                 id="failover"),
     pytest.param(replace(SINGLE, failover_version=3),
                  [ONE, amphora("s", Role.STANDALONE, born_version=3, applied_version=0)],
                  [AwaitSuccessor("s")], id="failover, the successor does not serve yet"),
     pytest.param(replace(SINGLE, failover_version=3), [ONE, amphora("s", Role.STANDALONE, born_version=3)],
                  [RetireAmphora("a", "failover")], id="failover, the successor serves"),
-    pytest.param(replace(PAIR, failover_version=3), [MASTER, BACKUP], [AddAmphora(Role.BACKUP)],
+    pytest.param(replace(PAIR, failover_version=3), [MASTER, BACKUP], [SucceedAmphora(Role.BACKUP, "b", "failover")],
                  id="failover of a pair begins with the backup"),
+    pytest.param(replace(PAIR, failover_version=3), [MASTER, replace(BACKUP, vrrp_state="MASTER")],
+                 [SucceedAmphora(Role.MASTER, "m", "failover")], id="failover of a pair spares the one that serves"),
     pytest.param(SINGLE, [replace(ONE, leaving=True)], [AddAmphora(Role.STANDALONE), AwaitGone("a")],
                  id="the only amphora leaves"),
-    pytest.param(PAIR, [MASTER, replace(BACKUP, **ON_LOST)], [AddAmphora(Role.BACKUP)], id="the backup's node is lost"),
+    pytest.param(PAIR, [MASTER, replace(BACKUP, **ON_LOST)], [SucceedAmphora(Role.BACKUP, "b", GONE, 0.25)],
+                 id="the backup's node is lost"),
     pytest.param(PAIR, [replace(MASTER, **ON_LOST), replace(BACKUP, **ON_LOST)],
-                 [AddAmphora(Role.BACKUP), AddAmphora(Role.MASTER)], id="both nodes are lost"),
+                 [SucceedAmphora(Role.BACKUP, "b", GONE, 0.0), SucceedAmphora(Role.MASTER, "m", GONE, 0.0)],
+                 id="both nodes are lost"),
+    pytest.param(SINGLE, [replace(ONE, leaving=True, **ON_LOST), amphora("s", Role.STANDALONE)], [AwaitReturn("a")],
+                 id="what a lost node may still run keeps its addresses"),
     pytest.param(PAIR, [MASTER, replace(BACKUP, node_heard=False)], [], id="a node is silent, not lost: nothing yet"),
-    pytest.param(SINGLE, [replace(ONE, node_id=None, node_heard=False)], [AddAmphora(Role.STANDALONE)],
-                 id="the node was removed"),
+    pytest.param(SINGLE, [replace(ONE, node_id=None, node_heard=False)],
+                 [SucceedAmphora(Role.STANDALONE, "a", GONE, 0.0)], id="the node was removed"),
+    pytest.param(SINGLE, [replace(ONE, node_id="drained")],
+                 [SucceedAmphora(Role.STANDALONE, "a", "its node is drained", 0.5)], id="the node is drained"),
+    pytest.param(PAIR, [replace(MASTER, node_id="drained"), replace(BACKUP, node_id="drained")],
+                 [SucceedAmphora(Role.BACKUP, "b", "its node is drained", 0.5)],
+                 id="a drained node gives up a pair one by one"),
+    pytest.param(PAIR, [MASTER, replace(BACKUP, node_id="here")], [SucceedAmphora(Role.BACKUP, "b", CROWDED, 0.5)],
+                 id="a pair shares a node though another is free"),
+    pytest.param(PAIR, [MASTER, replace(BACKUP, node_id="here", vrrp_state="MASTER")],
+                 [SucceedAmphora(Role.MASTER, "m", CROWDED, 0.5)], id="the spare one moves to the free node"),
+    pytest.param(SINGLE, [replace(ONE, built={"compute_flavor": "small"})],
+                 [SucceedAmphora(Role.STANDALONE, "a", "its flavor has changed")], id="made from another flavor"),
+    pytest.param(PAIR, [ONE], [AddAmphora(Role.BACKUP)], id="a single becomes a pair: first comes a backup"),
+    pytest.param(PAIR, [ONE, amphora("b", Role.BACKUP, **NEW | {"ports": (port("vip"),)})],
+                 [ChangeRole("a", Role.MASTER)], id="a single becomes a pair: it goes on as master"),
+    pytest.param(PAIR, [replace(ONE, **ON_LOST)], [AddAmphora(Role.MASTER), AddAmphora(Role.BACKUP)],
+                 id="a single that is lost becomes a new pair"),
+    pytest.param(SINGLE, [MASTER, replace(BACKUP, vrrp_state="MASTER")],
+                 [ChangeRole("b", Role.STANDALONE), RetireAmphora("m", "its role is no more")],
+                 id="a pair becomes a single: who serves stays"),
     pytest.param(SINGLE, [ONE, amphora("x", Role.STANDALONE, applied_version=4)],
                  [RetireAmphora("x", "another one holds its role")], id="one too many"),
     pytest.param(SINGLE, [ONE, BACKUP], [RetireAmphora("b", "its role is no more")], id="a pair became a single"),
+    pytest.param(SINGLE, [replace(ONE, applied_version=0), BACKUP], [],
+                 id="the last of a pair stays while what takes its place does not serve"),
     pytest.param(replace(PAIR, deleting=True), [MASTER, replace(BACKUP, leaving=True, gone=True)],
                  [RetireAmphora("m", "load balancer deleted"), ReleaseAmphora("b")], id="delete"),
     pytest.param(replace(PAIR, deleting=True), [replace(BACKUP, leaving=True)], [AwaitGone("b")],
@@ -93,7 +128,30 @@ def test_plan(desired, amphorae, steps):
 
 def test_an_amphora_on_a_lost_node_is_held_back_while_no_other_node_could_carry_it():
     seen = Seen(amphorae=(replace(ONE, **ON_LOST),), nodes=(replace(HERE, drained=True), LOST))
-    assert plan(SINGLE, seen) == [HoldBack("a")]
+    assert plan(SINGLE, seen) == [HoldBack("a", GONE)]
+
+
+def test_with_machines_of_their_own_a_lost_one_ends_with_its_amphora_and_needs_no_other_node():
+    seen = Seen(amphorae=(replace(ONE, **ON_LOST), replace(ONE, id="x", leaving=True, **ON_LOST)), nodes=(LOST,),
+                own_machines=True)
+    assert plan(SINGLE, seen) == [SucceedAmphora(Role.STANDALONE, "a", GONE, 0.0), ReleaseAmphora("x")]
+
+
+@pytest.mark.parametrize(("budget", "amphorae", "held_back"), [
+    pytest.param(0.01, [ONE], [], id="a little left is for those that nobody serves"),
+    pytest.param(0.0, [ONE], ["a"], id="nothing left"),
+    pytest.param(0.2, [MASTER, BACKUP], ["b"], id="who still serves waits for a quarter"),
+])
+def test_the_budget_holds_back(budget, amphorae, held_back):
+    desired = PAIR if len(amphorae) == 2 else SINGLE
+    lost = [*amphorae[:-1], replace(amphorae[-1], **ON_LOST)]
+    steps = plan(desired, Seen(amphorae=tuple(lost), nodes=NODES, budget=budget))
+    assert [step.id for step in steps if isinstance(step, AwaitBudget)] == held_back
+
+
+def test_a_drained_node_waits_for_half_of_the_budget():
+    [step] = plan(SINGLE, Seen(amphorae=(replace(ONE, node_id="drained"),), nodes=NODES, budget=0.5))
+    assert step == AwaitBudget("a", "its node is drained", 0.0)
 
 
 def test_without_nodes_the_controller_says_that_amphorae_run():
@@ -132,15 +190,17 @@ class Cloud:
 
     def perform(self, action):
         match action:
-            case AddAmphora(role):
+            case AddAmphora(role) | SucceedAmphora(role):
                 new = Amphora(id=f"new-{next(self.ids)}", load_balancer_id="lb", role=role,
                               born_version=self.desired.version)
                 self.see([*self.seen.amphorae, new])
             case PlugAmphora(id, subnets):
                 self.publish(id, ports=tuple(port(subnet) for subnet in subnets))
             case PlaceAmphora(id):
-                node = next(node for node in self.seen.nodes if node.heard and not node.drained)
-                self.change(id, node_id=node.id, node_heard=True)
+                used = {amphora.node_id for amphora in self.seen.amphorae if not amphora.leaving}
+                self.change(id, node_id=min(self.seen.usable, key=lambda node: (node in used, node)), node_heard=True)
+            case ChangeRole(id, role):
+                self.publish(id, role=role)
             case MarkApplied(id):
                 self.change(id, applied_version=self.desired.version)
             case RetireAmphora(id):
@@ -178,6 +238,7 @@ def amphorae(draw, nodes):
     return Amphora(
         id=f"old-{draw(st.uuids())}", load_balancer_id="lb", role=draw(st.sampled_from(Role)),
         born_version=draw(st.integers(1, 5)), node_id=node and node.id, node_heard=bool(node and node.heard),
+        vrrp_state=draw(st.sampled_from([None, "MASTER"])),
         ports=draw(st.sampled_from([(), (port("vip"),), (port("vip"), port("member"))])),
         applied_version=draw(st.integers(0, 5)), replace=draw(st.booleans()), leaving=leaving,
         gone=leaving and draw(st.booleans()),
@@ -186,8 +247,7 @@ def amphorae(draw, nodes):
 
 @st.composite
 def clouds(draw):
-    others = draw(st.lists(st.sampled_from([THERE, LOST, Node(id="drained", name="drained", heard=True, drained=True)]),
-                           unique=True))
+    others = draw(st.lists(st.sampled_from([THERE, LOST, DRAINED]), unique=True))
     nodes = (HERE, *others)
     desired = replace(draw(st.sampled_from([SINGLE, PAIR])), deleting=draw(st.booleans()),
                       failover_version=draw(st.integers(0, 5)))
@@ -219,16 +279,17 @@ def test_every_start_settles_within_a_few_passes(cloud):
         assert cloud.deleted
         assert cloud.seen.amphorae == ()
     else:
-        assert plan(cloud.desired, cloud.seen) == []
-        assert sorted(a.role for a in cloud.seen.amphorae) == sorted(ROLES[cloud.desired.topology])
+        assert all(isinstance(step, AwaitReturn) for step in plan(cloud.desired, cloud.seen))
+        staying = [a for a in cloud.seen.amphorae if not a.leaving]
+        assert sorted(a.role for a in staying) == sorted(ROLES[cloud.desired.topology])
+        assert all(a.node_id in cloud.seen.lost for a in cloud.seen.amphorae if a.leaving)
 
 
 @given(clouds())
 def test_what_serves_goes_only_when_another_one_serves(cloud):
     cloud.desired = replace(cloud.desired, deleting=False)
-    wrong_role = {a.id for a in cloud.seen.amphorae if a.role not in ROLES[cloud.desired.topology]}
     for _ in range(6):
-        before = cloud.serving() - wrong_role
+        before = cloud.serving()
         cloud.make_pass()
         assert cloud.serving() or not before
         cloud.nodes_work()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The budget of replacements, rotations, and what amphorae were built with and run."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
@@ -11,8 +13,8 @@ branch_labels = None
 depends_on = None
 
 MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-TEXT = {f"{name}_{option}": value for name in ("mysql", "mariadb")
-        for option, value in (("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))}
+TEXT: dict[str, Any] = {f"{name}_{option}": value for name in ("mysql", "mariadb")
+                        for option, value in (("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))}
 
 
 def upgrade() -> None:

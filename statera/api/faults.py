@@ -9,7 +9,7 @@ import falcon
 import msgspec
 from sqlalchemy.exc import DataError
 
-from statera.errors import ApiError, BadRequest
+from statera.errors import ApiError, BadRequest, DriverError, Unavailable
 
 LOG = logging.getLogger(__name__)
 RETRY_AFTER = "1"
@@ -79,6 +79,12 @@ def too_deep(request: falcon.Request, response: falcon.Response, _error: Excepti
     refuse(request, response, BadRequest("The request is nested too deeply."), params)
 
 
+def not_now(request: falcon.Request, response: falcon.Response, error: DriverError, params: object) -> None:
+    """The cloud could not be asked; its own words are the operator's and the caller's best help."""
+    LOG.warning("%s %s: %s", request.method, request.path, error)
+    refuse(request, response, Unavailable(f"{error} Please try again."), params)
+
+
 def does_not_fit(request: falcon.Request, response: falcon.Response, error: Exception, params: object) -> None:
     """A value that passed all checks, but not the database's."""
     LOG.warning("%s %s holds a value that the database refuses: %s", request.method, request.path, error)
@@ -99,4 +105,5 @@ def install(app: Any) -> None:
     app.add_error_handler(Exception, break_down)
     app.add_error_handler(RecursionError, too_deep)
     app.add_error_handler((OverflowError, DataError), does_not_fit)
+    app.add_error_handler(DriverError, not_now)
     app.add_error_handler(ApiError, refuse)

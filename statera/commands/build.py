@@ -7,9 +7,11 @@ from typing import TypeVar
 from statera.config import Settings
 from statera.controller.observe import observe
 from statera.controller.plan import plan
+from statera.drivers.cloud import Cloud
 from statera.drivers.compute.hosts import Hosts
 from statera.drivers.compute.noop import NoopCompute
 from statera.drivers.network.local import LocalNetworks
+from statera.drivers.network.neutron import NeutronNetworks
 from statera.drivers.network.noop import NoopNetwork
 from statera.drivers.protocols import Compute, Network, Secrets
 from statera.drivers.secrets.local import LocalSecrets
@@ -23,9 +25,10 @@ from statera.store.secrets import Sealer, SecretBook, ensure_sealer
 Driver = TypeVar("Driver")
 
 COMPUTE: Mapping[str, Callable[[], Compute]] = {"hosts": Hosts, "noop": NoopCompute}
-NETWORK: Mapping[str, Callable[[Store], Network]] = {
-    "local": lambda store: LocalNetworks(NetworkBook(store)),
-    "noop": lambda _store: NoopNetwork(),
+NETWORK: Mapping[str, Callable[[Settings, Store], Network]] = {
+    "local": lambda _settings, store: LocalNetworks(NetworkBook(store)),
+    "neutron": lambda settings, _store: neutron(settings),
+    "noop": lambda _settings, _store: NoopNetwork(),
 }
 SECRETS: Mapping[str, Callable[[Settings, Store], Secrets | None]] = {
     "none": lambda _settings, _store: None,
@@ -50,7 +53,13 @@ def compute(settings: Settings) -> Compute:
 
 
 def network(settings: Settings, store: Store) -> Network:
-    return _named("[controller_worker] network_driver", settings.controller_worker.network_driver, NETWORK)(store)
+    driver = _named("[controller_worker] network_driver", settings.controller_worker.network_driver, NETWORK)
+    return driver(settings, store)
+
+
+def neutron(settings: Settings) -> Network:
+    service = Cloud(settings.service_auth).service("network", "Neutron", settings.neutron)
+    return NeutronNetworks(service, sees_all=settings.networking.allow_invisible_resource_usage)
 
 
 def secrets(settings: Settings, store: Store) -> Secrets | None:

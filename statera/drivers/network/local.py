@@ -87,7 +87,7 @@ class LocalNetworks:
         except ApiError as error:
             raise TryAgain("no_address", f"No port for amphora {amphora_id}: {error}") from error
 
-    def bind(self, port: Port, host: str) -> Port:
+    def bind(self, amphora_id: str, port: Port, host: str) -> Port:
         return port
 
     def guard_vip(self, load_balancer_id: str, guard: Guard, ports: Sequence[Port]) -> None:

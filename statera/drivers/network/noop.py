@@ -75,7 +75,7 @@ class NoopNetwork:
             gateway_ip=GATEWAY_V6 if v6 else GATEWAY,
         )
 
-    def bind(self, port: Port, host: str) -> Port:
+    def bind(self, amphora_id: str, port: Port, host: str) -> Port:
         return port
 
     def guard_vip(self, load_balancer_id: str, guard: Guard, ports: Sequence[Port]) -> None:

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The OpenStack cloud that the environment names (OS_CLOUD, or OS_AUTH_URL and friends), as its administrator.
+
+`script/test-openstack` names the one of `lab/openstack-up`. Without any, tests that need one are skipped.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import openstack
+import pytest
+from msgspec import Struct
+
+from statera.config import Endpoint, ServiceAuth
+from statera.drivers.cloud import Cloud, Service
+from statera.drivers.protocols import Caller
+
+WARNINGS = ("DeprecationWarning", "PendingDeprecationWarning")
+"""The SDK warns about parts of itself."""
+
+
+class Tenant(Struct, frozen=True):
+    """A user who is a member of a project of the same name."""
+
+    name: str
+    caller: Caller
+    connection: Any
+
+    @property
+    def project_id(self) -> str:
+        return str(self.caller.project_id)
+
+
+def cloud_or_skip() -> Any:
+    """The administrator's connection."""
+    if not os.environ.get("OS_CLOUD") and not os.environ.get("OS_AUTH_URL"):
+        pytest.skip("no OpenStack: OS_CLOUD names none; script/test-openstack starts one")
+    return openstack.connect()
+
+
+def service_auth(connection: Any) -> ServiceAuth:
+    """The administrator as our service user."""
+    auth = connection.config.auth
+    names = [name for name in ServiceAuth.__struct_fields__ if name in auth]
+    return ServiceAuth(**{name: auth[name] for name in names})
+
+
+def service(connection: Any, name: str, title: str) -> Service:
+    return Cloud(service_auth(connection)).service(name, title, Endpoint(region_name=connection.config.region_name))
+
+
+@contextmanager
+def tenants(admin: Any, count: int) -> Iterator[list[Tenant]]:
+    """Members of as many new projects, which are removed afterwards."""
+    made = []
+    try:
+        for _ in range(count):
+            made.append(_tenant(admin, f"statera-test-{uuid4().hex[:8]}"))
+        yield made
+    finally:
+        for tenant in made:
+            tenant.connection.close()
+            admin.identity.delete_user(admin.identity.find_user(tenant.name))
+            admin.identity.delete_project(tenant.project_id)
+
+
+def _tenant(admin: Any, name: str) -> Tenant:
+    identity, password = admin.identity, uuid4().hex
+    project = identity.create_project(name=name, domain_id="default")
+    user = identity.create_user(name=name, password=password, domain_id="default", default_project_id=project.id)
+    for role in ("member", "load-balancer_member", "creator"):
+        if found := identity.find_role(role):
+            identity.assign_project_role_to_user(project, user, found)
+    auth = {"auth_url": admin.config.auth["auth_url"], "username": name, "password": password, "project_name": name,
+            "user_domain_id": "default", "project_domain_id": "default"}
+    connection = openstack.connect(
+        load_envvars=False, load_yaml_config=False, auth=auth, region_name=admin.config.region_name)
+    return Tenant(name, Caller(project_id=project.id, token=connection.auth_token), connection)

@@ -16,7 +16,8 @@ from statera.config import HouseKeeping, Settings
 from statera.drivers.network.local import OWNER
 from statera.drivers.protocols import Network
 from statera.errors import DriverError
-from statera.store import sweep
+from statera.model.authorities import Wait
+from statera.store import authorities, sweep
 from statera.store.engine import Store
 from statera.store.events import utc_now
 from statera.store.migrations import require_schema
@@ -42,6 +43,7 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
             tidy(store, settings.house_keeping, stop)
             suspects = collect_orphans(store, network, suspects)
             place = renewals.look(place) if renewals else START
+            exchange_authorities(store)
             warn_of_expiry(store, settings.house_keeping.certificate_warning_days)
         except (SQLAlchemyError, DriverError) as error:
             LOG.error("this round of housekeeping failed, the next will try again: %s", error)
@@ -90,6 +92,19 @@ def collect_orphans(
         LOG.warning("housekeeping: ports of %s, which is no more, are released", orphan.id)
         (network.release_vip if orphan.is_load_balancer else network.release_amphora_ports)(orphan.id)
     return orphans - suspects
+
+
+def exchange_authorities(store: Store) -> None:
+    """Go on with an exchange of certificate authorities, if one is under way, as far as that is possible now."""
+    while True:
+        with store.read() as connection:
+            if len(authorities.trusted(connection)) < 2:
+                return
+        with store.write() as connection:
+            step = authorities.advance(connection)
+        if step is None or isinstance(step, Wait):
+            return
+        LOG.info("housekeeping: certificate authorities: %s", step)
 
 
 def warn_of_expiry(store: Store, days: int) -> None:

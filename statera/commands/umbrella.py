@@ -14,6 +14,8 @@ COMMANDS = {
     "status": ("statera.commands.status:status", "Show services, nodes and load balancers."),
     "node": ("statera.commands.node:node", "Let hosts join, drain and leave."),
     "secret": ("statera.commands.secret:secret", "Keep certificates for listeners and pools."),
+    "key": ("statera.commands.key:key", "Show and exchange the key that seals secrets."),
+    "ca": ("statera.commands.ca:ca", "Show and exchange the authority that certifies nodes."),
     "lb": ("statera.commands.lb:lb", "Say what happens to a load balancer and why."),
 }
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Secrets at rest: sealed with the master key, those that tenants uploaded and those that load balancers use."""
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -18,23 +19,41 @@ from statera.store import wishes
 from statera.store.engine import Store
 from statera.store.tables import listeners, load_balancers, pools, sealed_secrets, secrets
 
+LOG = logging.getLogger(__name__)
+
 
 class Sealer:
-    """*keys*: the first seals, any of them opens, so that a new one can be put in front of the old."""
+    """*keys*: the first seals, any of them opens, so that a new one can be put in front of the old.
 
-    def __init__(self, *keys: bytes) -> None:
+    With *source*, the file that they are from, a change of that file is followed.
+    """
+
+    def __init__(self, *keys: bytes, source: Path | None = None) -> None:
         self._keys = MultiFernet([Fernet(key) for key in keys])
+        self._source = source
+        self._stamp = _stamp(source) if source else None
 
     def seal(self, secret: bytes) -> str:
-        return self._keys.encrypt(secret).decode()
+        return self._newest().encrypt(secret).decode()
 
     def open(self, sealed: str) -> bytes:
         """Raise `GiveUp` for what another key sealed."""
         try:
-            return self._keys.decrypt(sealed.encode())
+            return self._newest().decrypt(sealed.encode())
         except InvalidToken:
             raise GiveUp("SECRET_SEALED", "a secret was sealed with another master key than this host's: put the "
                          "same [certificates] master_key_file on every host") from None
+
+    def _newest(self) -> MultiFernet:
+        """The keys as the file has them now; one that cannot be read now changes nothing."""
+        if self._source is None:
+            return self._keys
+        try:
+            if (stamp := _stamp(self._source)) != self._stamp:
+                self._keys, self._stamp = MultiFernet([Fernet(key) for key in read_keys(self._source)]), stamp
+        except (OSError, ValueError) as error:
+            LOG.error("the master key %s cannot be read, the keys from before are used: %s", self._source, error)
+        return self._keys
 
 
 def ensure_sealer(path: Path) -> Sealer:
@@ -45,9 +64,30 @@ def ensure_sealer(path: Path) -> Sealer:
     try:
         if not path.exists():
             _make_key_file(path)
-        return Sealer(*path.read_bytes().split())
+        return Sealer(*read_keys(path), source=path)
     except (OSError, ValueError) as error:
         raise SetupError(f"cannot use the master key {path}: {error}") from error
+
+
+def read_keys(path: Path) -> list[bytes]:
+    """The keys of the file, the one that seals first."""
+    return path.read_bytes().split()
+
+
+def write_keys(path: Path, keys: Sequence[bytes]) -> None:
+    """Replace the file at once by one with these keys, of the same owner and for that owner alone."""
+    draft, former = path.with_name(f".{path.name}.{os.getpid()}"), path.stat()
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        os.fchown(file.fileno(), former.st_uid, former.st_gid)
+        file.write(b"".join(key + b"\n" for key in keys))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    facts = path.stat()
+    return facts.st_mtime_ns, facts.st_ino, facts.st_size
 
 
 def _make_key_file(path: Path) -> None:

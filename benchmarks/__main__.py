@@ -8,6 +8,8 @@ import click
 SUITES = {
     "main-job": "benchmarks.main_job",
     "soak": "benchmarks.soak",
+    "api": "benchmarks.peers.api",
+    "data-plane": "benchmarks.peers.data_plane",
 }
 
 

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Both programs' APIs on one database server each, with the same WSGI server, workers and threads."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+from sqlalchemy.engine import Engine, create_engine, make_url
+
+from benchmarks import servers
+from benchmarks.client import Api, Unanswered, until
+from benchmarks.peers import octavia
+from benchmarks.rig import children, command, free_ports, processor_seconds, pss_bytes
+
+ROOT = Path(__file__).parents[2]
+WORKERS, THREADS = 1, 8
+PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+
+
+class Side(Struct, frozen=True, kw_only=True):
+    """A running api. *unlock* is SQL that makes what was written writable again; ours always is."""
+
+    name: str
+    url: str
+    engine: Engine
+    process: int
+    unlock: tuple[str, ...] = ()
+
+    @property
+    def pids(self) -> list[int]:
+        return [self.process, *children(self.process)]
+
+    def api(self) -> Api:
+        return Api(self.url, "bench", "")
+
+    def processor_seconds(self) -> float:
+        return processor_seconds(self.pids)
+
+    def memory(self) -> int:
+        return pss_bytes(self.pids)
+
+    def settle(self) -> None:
+        with self.engine.begin() as connection:
+            for statement in self.unlock:
+                connection.exec_driver_sql(statement)
+
+
+@contextlib.contextmanager
+def statera(url: str, folder: Path) -> Iterator[Side]:
+    """Our octavia-api with the noop drivers, on an empty database of its own."""
+    [port] = free_ports(1)
+    file = folder / "statera.conf"
+    file.write_text(f"""\
+[DEFAULT]
+state_path = {folder}/statera
+[database]
+connection = {url}
+[api_settings]
+bind_port = {port}
+auth_strategy = noauth
+workers = {WORKERS}
+threads = {THREADS}
+[controller_worker]
+compute_driver = noop
+network_driver = noop
+[certificates]
+cert_manager = noop
+""")
+    options = ["--config-file", str(file)]
+    run([command("octavia-db-manage"), *options, "upgrade", "head"], folder / "statera.log")
+    with serving([command("octavia-api"), *options], port, folder / "statera.log") as pid:
+        yield Side(name="Statera", url=f"http://127.0.0.1:{port}", engine=create_engine(url), process=pid)
+
+
+@contextlib.contextmanager
+def upstream(url: str, folder: Path) -> Iterator[Side]:
+    """The peer's api with its noop provider, on an empty database of its own."""
+    [port] = free_ports(1)
+    file, programs = folder / "octavia.conf", octavia.programs()
+    file.write_text(f"""\
+[DEFAULT]
+transport_url = fake://
+use_stderr = false
+log_file = {folder}/octavia-api.log
+[database]
+connection = {url}
+[api_settings]
+auth_strategy = noauth
+enabled_provider_drivers = noop_driver:The no-op driver.
+default_provider_driver = noop_driver
+pagination_max_limit = 100000
+[controller_worker]
+amphora_driver = amphora_noop_driver
+compute_driver = compute_noop_driver
+network_driver = network_noop_driver
+[certificates]
+cert_manager = noop_cert_manager
+""")
+    run([str(programs / "octavia-db-manage"), "--config-file", str(file), "upgrade", "head"], folder / "octavia.log")
+    serve = [
+        str(programs / "granian"), "--interface", "wsgi", "--port", str(port), "--workers", str(WORKERS),
+        "--blocking-threads", str(THREADS), "--log-level", "warning", "benchmarks.peers.peer_wsgi:application",
+    ]
+    settings = {"OCTAVIA_CONF": str(file), "PYTHONPATH": str(ROOT)}
+    with serving(serve, port, folder / "octavia.log", settings) as pid:
+        yield Side(
+            name=octavia.RELEASE.replace("==", " ").capitalize(), url=f"http://127.0.0.1:{port}",
+            engine=create_engine(url), process=pid, unlock=UNLOCK)
+
+
+UNLOCK = tuple(
+    f"UPDATE {table} SET provisioning_status = 'ACTIVE' WHERE provisioning_status <> 'ACTIVE'"
+    for table in ("load_balancer", "listener", "pool", "member", "health_monitor", "l7policy", "l7rule")
+)
+"""Nobody answers the noop provider, so everything would stay PENDING and refuse every further write."""
+
+DATABASES: Mapping[str, Callable[[], contextlib.AbstractContextManager[str]]] = {
+    "mariadb": servers.mariadb, "postgresql": servers.postgresql,
+}
+
+
+@contextlib.contextmanager
+def both(database: str, folder: Path) -> Iterator[tuple[Side, Side]]:
+    """The two sides, each with a database on the same server."""
+    with contextlib.ExitStack() as stack:
+        urls = _two_databases(stack, database, folder)
+        ours = stack.enter_context(statera(urls[0], folder))
+        theirs = stack.enter_context(upstream(urls[1], folder))
+        yield ours, theirs
+        for side in (ours, theirs):
+            side.engine.dispose()
+
+
+def _two_databases(stack: contextlib.ExitStack, database: str, folder: Path) -> list[str]:
+    if database == "sqlite":
+        return [f"sqlite:///{folder}/{name}.db" for name in ("statera", "octavia")]
+    server = stack.enter_context(DATABASES[database]())
+    return [_utf8(servers.create_database(server)) for _ in range(2)]
+
+
+def _utf8(url: str) -> str:
+    parsed = make_url(url)
+    options = {"charset": "utf8mb4"} if parsed.get_backend_name() == "mysql" else {}
+    return parsed.update_query_dict(options).render_as_string(hide_password=False)
+
+
+@contextlib.contextmanager
+def serving(argv: list[str], port: int, log: Path, settings: Mapping[str, str] | None = None) -> Iterator[int]:
+    """The process of a server that answers on the port; ended afterwards."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(argv, stdout=output, stderr=output, env=os.environ | (settings or {}), cwd=ROOT)
+    try:
+        until(lambda: _answers(port), seconds=60, otherwise=lambda: log.read_text()[-2000:])
+        yield process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def _answers(port: int) -> bool:
+    api = Api(f"http://127.0.0.1:{port}", "bench", "")
+    try:
+        return api.call("GET", "/")[0] == 200
+    except Unanswered:
+        return False
+    finally:
+        api.close()
+
+
+def run(argv: list[str], log: Path) -> None:
+    with log.open("ab") as output:
+        done = subprocess.run(argv, stdout=output, stderr=output, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(argv)} failed: {log.read_text()[-2000:]}")

@@ -7,7 +7,6 @@ thread, so the agent calls them from one thread of their own.
 
 import contextlib
 import ctypes
-import hashlib
 import ipaddress
 import os
 import re
@@ -19,8 +18,9 @@ from typing import Any, Literal
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
+from statera.agent import legs
 from statera.agent.announce import announce
-from statera.errors import GiveUp, TryAgain
+from statera.errors import TryAgain
 from statera.wire import Interface, Spec
 
 VIP_TABLE = 1
@@ -58,27 +58,24 @@ def exists(amphora_id: str) -> bool:
     return os.path.ismount(netns_path(amphora_id))
 
 
-def outer_name(amphora_id: str, interface: str) -> str:
-    """The host's end of a leg: the same after a restart, different for each, at most 15 characters."""
-    digest = hashlib.sha256(f"{amphora_id}/{interface}".encode()).hexdigest()
-    return f"sta{digest[:12]}"
-
-
 def ensure(spec: Spec, *, own_vips: bool) -> bool:
     """Make the namespace what *spec* says, and tell whether it is new; *own_vips*: bear the VIPs and announce them.
 
-    Raise `TryAgain` when a bridge is not there (yet), `GiveUp` for an interface that names none.
+    Raise `TryAgain` when a bridge or an interface is not there (yet), `GiveUp` for a leg that names none.
     """
     try:
         fresh = _ensure_namespace(spec.amphora_id)
         with IPRoute() as host:
             if fresh:
-                _drop_outer(host, spec.amphora_id, [interface.name for interface in spec.interfaces])
+                ends = (legs.outer_end(spec.amphora_id, interface) for interface in spec.interfaces)
+                legs.drop_outer(host, filter(None, ends))
+            inner = _links(spec.amphora_id)
             for interface in spec.interfaces:
-                _ensure_leg(host, spec.amphora_id, interface)
+                legs.ensure(
+                    host, spec.amphora_id, interface, namespace=name_of(spec.amphora_id), inner=inner)
         with inside(spec.amphora_id), IPRoute() as route:
             route.link("set", index=1, state="up")
-            _drop_legs(route, {interface.name for interface in spec.interfaces})
+            legs.drop_inner(route, {interface.name for interface in spec.interfaces})
             for interface in spec.interfaces:
                 _ensure_addresses(route, spec, interface, own_vips=own_vips)
         return fresh
@@ -99,8 +96,8 @@ def mend(amphora_id: str, pid: int) -> bool:
 
 def is_plugged(amphora_id: str, interfaces: Iterable[Interface]) -> bool:
     """Whether the namespace and all its legs' ends on the host are there."""
-    ends = (outer_name(amphora_id, interface.name) for interface in interfaces)
-    return exists(amphora_id) and all((Path("/sys/class/net") / end).exists() for end in ends)
+    ends = (legs.outer_end(amphora_id, interface) for interface in interfaces)
+    return exists(amphora_id) and all((Path("/sys/class/net") / end).exists() for end in ends if end)
 
 
 def claim(amphora_id: str, doors: Collection[tuple[str, int]]) -> None:
@@ -143,7 +140,7 @@ def drop_vips(spec: Spec) -> None:
 def remove(amphora_id: str, interfaces: list[str]) -> bool:
     """Remove the namespace, whose processes must have ended, and its legs; whether there was anything."""
     with IPRoute() as host:
-        found = _drop_outer(host, amphora_id, interfaces)
+        found = legs.drop_outer(host, [legs.outer_name(amphora_id, name) for name in interfaces])
     if exists(amphora_id):
         netns.remove(name_of(amphora_id))
         found = True
@@ -198,26 +195,10 @@ def _inode(path: Path) -> int | None:
         return None
 
 
-def _drop_outer(host: Any, amphora_id: str, interfaces: list[str]) -> bool:
-    """Remove legs by their ends on the host; whether there were any."""
-    found = [index for name in interfaces for index in host.link_lookup(ifname=outer_name(amphora_id, name))]
-    for index in found:
-        host.link("del", index=index)
-    return bool(found)
-
-
-def _ensure_leg(host: Any, amphora_id: str, interface: Interface) -> None:
-    if interface.bridge is None:
-        raise GiveUp("SPEC_REFUSED", f"interface {interface.name} of amphora {amphora_id} names no bridge")
-    bridges = host.link_lookup(ifname=interface.bridge)
-    if not bridges:
-        raise TryAgain("BRIDGE_MISSING", f"there is no bridge {interface.bridge} on this host")
-    outer = outer_name(amphora_id, interface.name)
-    for index in host.link_lookup(ifname=outer):
-        host.link("set", index=index, master=bridges[0])
-        return
-    peer = {"ifname": interface.name, "net_ns_fd": name_of(amphora_id), "mtu": interface.mtu}
-    host.link("add", ifname=outer, kind="veth", master=bridges[0], state="up", mtu=interface.mtu, peer=peer)
+def _links(amphora_id: str) -> set[str]:
+    """What there is in the namespace."""
+    with inside(amphora_id), IPRoute() as route:
+        return {str(link.get("ifname")) for link in route.get_links()}
 
 
 def _ensure_namespace(amphora_id: str) -> bool:
@@ -233,12 +214,6 @@ def _ensure_namespace(amphora_id: str) -> bool:
             with contextlib.suppress(FileNotFoundError):
                 (Path("/proc/sys") / name).write_text(value)
     return True
-
-
-def _drop_legs(route: Any, names: set[str]) -> None:
-    for link in route.get_links():
-        if link.get("index") != 1 and link.get("ifname") not in names:
-            route.link("del", index=link["index"])
 
 
 def _ensure_addresses(route: Any, spec: Spec, interface: Interface, *, own_vips: bool) -> None:

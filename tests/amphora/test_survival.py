@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from statera.agent import cgroup, namespace, process
+from statera.agent import cgroup, legs, namespace, process
 from statera.agent.host import machine_of
 from statera.agent.teardown import teardown
 from statera.config import Haproxy, Settings
@@ -182,7 +182,7 @@ def test_the_standby_takes_over_from_a_dead_master(lab, wait_until):
     member = lab.get()["who"]
     assert lab.get()["who"] == member
     master.stop()
-    subprocess.run(["ip", "link", "set", namespace.outer_name(one.amphora_id, "eth1"), "down"], check=True)
+    subprocess.run(["ip", "link", "set", legs.outer_name(one.amphora_id, "eth1"), "down"], check=True)
     kill_all(master, one)
     took = wait_until(lambda: lab.get(patience_seconds=0.05))
     print(f"switched in {took:.2f} s")

@@ -119,9 +119,30 @@ class ControllerWorker(Struct, frozen=True, kw_only=True):
     replacements_per_minute: Annotated[
         int, Meta(ge=0), doc("Amphorae replaced unasked, at once and a minute, over all workers; 0 is no limit.")
     ] = 60
+    provider_patience_seconds: Annotated[
+        float, Meta(gt=0), doc("How long another provider's driver may take to say what became of a change.")
+    ] = 300.0
     error_after_attempts: Annotated[
         int, Meta(ge=1), doc("Failures in a row that may pass by themselves before ERROR is shown.")
     ] = 3
+
+
+class DriverAgent(Struct, frozen=True, kw_only=True):
+    status_socket_path: Annotated[str, doc("Where drivers of other providers say what became of an object.")] = (
+        "/var/run/octavia/status.sock")
+    stats_socket_path: Annotated[str, doc("Where they give statistics of listeners.")] = "/var/run/octavia/stats.sock"
+    get_socket_path: Annotated[str, doc("Where they ask for an object.")] = "/var/run/octavia/get.sock"
+    request_timeout: Annotated[float, Meta(gt=0), doc("Seconds in which a request has to be sent.")] = 5.0
+    max_requests: Annotated[int, Meta(ge=1), doc("Requests that each socket serves at a time.")] = 50
+    unknown_object_seconds: Annotated[
+        float, Meta(ge=0), doc("How long to wait for an object that a driver is faster to answer for than the API.")
+    ] = 3.0
+    enabled_provider_agents: Annotated[
+        list[str], doc("Helpers of providers that run here, entry points of octavia.driver_agent.provider_agents.")
+    ] = []
+    provider_agent_shutdown_timeout: Annotated[
+        float, Meta(ge=0), doc("Seconds that such a helper has to end before it is killed.")
+    ] = 60.0
 
 
 class HealthManager(Struct, frozen=True, kw_only=True):
@@ -130,16 +151,49 @@ class HealthManager(Struct, frozen=True, kw_only=True):
     report_seconds: Annotated[float, doc("How often a node looks for changes to report.")] = 1.0
     beat_seconds: Annotated[float, doc("How often a node that has nothing to report says so.")] = 3.0
     grace_seconds: Annotated[float, doc("How long a node may be away before it counts as lost.")] = 6.0
+    silent_share: Annotated[
+        float, Meta(ge=0, le=1), doc("More than this share of all nodes silent at once is taken for our own fault.")
+    ] = 0.5
+    doubt_seconds: Annotated[
+        float, Meta(ge=0),
+        doc("They count as lost when that lasts so long while another node is heard; 0: only when an operator says so.")
+    ] = 60.0
     certificate_days: Annotated[float, Meta(gt=0), doc("Life of a node's certificate.")] = 7.0
 
 
 class Haproxy(Struct, frozen=True, kw_only=True):
     haproxy_cmd: Annotated[str, doc("HAProxy's program.")] = "/usr/sbin/haproxy"
+    connection_logging: Annotated[bool, doc("Write a line about each request, connection and flow.")] = True
+    user_log_format: Annotated[
+        str, doc("These lines, in HAProxy's notation; {{ project_id }} and {{ lb_id }} are the load balancer's. "
+                 "Empty for upstream's fields.")
+    ] = ""
     default_connection_limit: Annotated[int, doc("Connections of a listener without a limit.")] = 50_000
     timeout_client_data: Annotated[int, doc("Default of the listener's field, milliseconds.")] = 50_000
     timeout_member_connect: Annotated[int, doc("Default of the listener's field, milliseconds.")] = 5_000
     timeout_member_data: Annotated[int, doc("Default of the listener's field, milliseconds.")] = 50_000
     timeout_tcp_inspect: Annotated[int, doc("Default of the listener's field, milliseconds.")] = 0
+
+
+class AmphoraAgent(Struct, frozen=True, kw_only=True):
+    admin_log_targets: Annotated[
+        list[str], doc("Where what HAProxy says of itself goes: address:port or a socket's path; the first that works.")
+    ] = []
+    tenant_log_targets: Annotated[list[str], doc("Where the lines about connections go, in the same notation.")] = []
+    user_log_facility: Annotated[int, Meta(ge=0, le=7), doc("Facility local<n> of lines about connections.")] = 0
+    administrative_log_facility: Annotated[int, Meta(ge=0, le=7), doc("Facility local<n> of all other lines.")] = 1
+    log_protocol: Annotated[str, doc("How address:port is reached: UDP or TCP.")] = "UDP"
+    log_retry_count: Annotated[
+        int, Meta(ge=0), doc("After so many intervals on a later target the first is tried again.")
+    ] = 5
+    log_retry_interval: Annotated[
+        int, Meta(ge=1), doc("Seconds of rest after all targets failed.")
+    ] = 2
+    log_queue_size: Annotated[int, Meta(ge=1), doc("Lines that wait for targets; more are lost and said so.")] = 10_000
+    log_header_format: Annotated[str, doc("Head of each line: rfc5424 or rfc3164.")] = "rfc5424"
+    disable_local_log_storage: Annotated[bool, doc("Keep no logs in files of this host.")] = False
+    local_log_megabytes: Annotated[int, Meta(ge=1), doc("Size at which an amphora's log file turns over.")] = 10
+    local_log_files: Annotated[int, Meta(ge=1), doc("Files kept of each log, the one being written included.")] = 3
 
 
 class Certificates(Struct, frozen=True, kw_only=True):
@@ -197,6 +251,12 @@ class HouseKeeping(Struct, frozen=True, kw_only=True):
     load_balancer_expiry_age: Annotated[int, doc("Seconds that deleted load balancers are kept.")] = 604_800
     amphora_expiry_age: Annotated[int, doc("Seconds that rows of removed amphorae are kept.")] = 604_800
     event_expiry_age: Annotated[int, doc("Seconds that events are kept.")] = 2_592_000
+    orphan_interval: Annotated[
+        int, Meta(ge=1), doc("Seconds between two looks for ports, servers and the like that nothing owns any more.")
+    ] = 300
+    release_orphans: Annotated[
+        bool, doc("Release what two looks in a row found without an owner; else only tell.")
+    ] = True
     certificate_warning_days: Annotated[
         int, doc("Days before a certificate in use runs out that an event says so.")
     ] = 14
@@ -206,6 +266,12 @@ class Agent(Struct, frozen=True, kw_only=True):
     endpoints: Annotated[list[str], doc("Health managers to connect to, host:port.")] = of(["127.0.0.1:5555"])
     node_name: Annotated[str, doc("Name of this node; the host name when empty.")] = ""
     hard_stop_seconds: Annotated[int, doc("How long an old HAProxy worker may finish its connections.")] = 3600
+    memory_mb: Annotated[
+        int, Meta(ge=0), doc("Memory of each amphora whose flavor does not say, megabytes; 0 for no limit.")
+    ] = 1024
+    services_on_bridges: Annotated[
+        bool, doc("Let amphorae reach what this host serves at the gateways of their own networks.")
+    ] = False
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -218,7 +284,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     networking: Networking = Networking()
     controller_worker: ControllerWorker = ControllerWorker()
     health_manager: HealthManager = HealthManager()
+    driver_agent: DriverAgent = DriverAgent()
     haproxy_amphora: Haproxy = Haproxy()
+    amphora_agent: AmphoraAgent = AmphoraAgent()
     certificates: Certificates = Certificates()
     service_auth: ServiceAuth = ServiceAuth()
     neutron: Neutron = Neutron()

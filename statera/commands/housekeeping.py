@@ -2,7 +2,8 @@
 """octavia-housekeeping: the end of what is no longer of use, a small bite at a time."""
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from oslo_config import cfg
@@ -10,11 +11,10 @@ from oslo_log import log
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from statera.commands import build, start
+from statera.commands import build, orphans, start
+from statera.commands.orphans import Orphans, Source
 from statera.commands.renewals import START, Renewals
 from statera.config import HouseKeeping, Settings
-from statera.drivers.network.local import OWNER
-from statera.drivers.protocols import Network
 from statera.errors import DriverError
 from statera.model.authorities import Wait
 from statera.store import authorities, sweep
@@ -35,13 +35,12 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     stop = start.stop_signal()
     store = build.open_store(settings)
     require_schema(store)
-    network = build.network(settings, store)
-    suspects: frozenset[sweep.Orphan] = frozenset()
+    collector = Collector(store, [build.network(settings, store), build.compute(settings)], settings.house_keeping)
     renewals, place = renewals_of(settings, store), START
     while not stop.is_set():
         try:
             tidy(store, settings.house_keeping, stop)
-            suspects = collect_orphans(store, network, suspects)
+            collector.round(time.monotonic())
             place = renewals.look(place) if renewals else START
             exchange_authorities(store)
             warn_of_expiry(store, settings.house_keeping.certificate_warning_days)
@@ -82,16 +81,29 @@ def purges(settings: HouseKeeping) -> dict[str, Purge]:
     }
 
 
-def collect_orphans(
-    store: Store, network: Network, suspects: frozenset[sweep.Orphan]
-) -> frozenset[sweep.Orphan]:
-    """Release ports whose owners were no more already in the round before; returns this round's suspects."""
-    with store.read() as connection:
-        orphans = sweep.orphans(connection, OWNER)
-    for orphan in orphans & suspects:
-        LOG.warning("housekeeping: ports of %s, which is no more, are released", orphan.id)
-        (network.release_vip if orphan.is_load_balancer else network.release_amphora_ports)(orphan.id)
-    return orphans - suspects
+class Collector:
+    """Finds what nothing owns any more outside; what two looks in a row found is released, or only told."""
+
+    def __init__(self, store: Store, sources: Sequence[Source], settings: HouseKeeping) -> None:
+        self._store, self._sources, self._settings = store, sources, settings
+        self._looked_at = float("-inf")
+        self.suspects: Orphans = frozenset()
+
+    def round(self, now: float) -> None:
+        """Look if it is time; *now* is monotonic. Raise `DriverError`."""
+        if now - self._looked_at < self._settings.orphan_interval:
+            return
+        self._looked_at = now
+        found = orphans.look(self._store, self._sources)
+        sure, self.suspects = found & self.suspects, found
+        if not self._settings.release_orphans:
+            for orphan in sure:
+                LOG.warning("housekeeping: %s %s (%s) has no owner; `statera orphans --release` removes it",
+                            orphan.thing.kind, orphan.thing.id, orphan.thing.name)
+            return
+        self.suspects = found - sure
+        for sentence in orphans.let_go(sure):
+            LOG.warning("housekeeping: %s", sentence)
 
 
 def exchange_authorities(store: Store) -> None:

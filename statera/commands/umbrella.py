@@ -16,6 +16,7 @@ COMMANDS = {
     "secret": ("statera.commands.secret:secret", "Keep certificates for listeners and pools."),
     "key": ("statera.commands.key:key", "Show and exchange the key that seals secrets."),
     "ca": ("statera.commands.ca:ca", "Show and exchange the authority that certifies nodes."),
+    "orphans": ("statera.commands.orphans:orphans", "Show what was made for load balancers that are no more."),
     "lb": ("statera.commands.lb:lb", "Say what happens to a load balancer and why."),
 }
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from statera.model.fleet import Node, Port
+from statera.model.fleet import Node, Owned, Port
 from statera.model.guard import Guard
 
 
@@ -128,6 +128,12 @@ class Compute(Protocol):
     def ensure_absent(self, amphora_id: str) -> None:
         """Remove what was made for the amphora alone; one that is already gone is success."""
 
+    def owned(self) -> Sequence[Owned]:
+        """All that was ever made by this driver and is still there, whoever it was made for."""
+
+    def release(self, thing: Owned) -> None:
+        """Remove one of those; one that is already gone is success."""
+
 
 class Network(Protocol):
     """Networks as tenants see them, and ports for VIPs and amphorae.
@@ -179,6 +185,12 @@ class Network(Protocol):
 
     def release_amphora_ports(self, amphora_id: str, keep: Sequence[str] = ()) -> None:
         """Delete the ports of the amphora but for those in the subnets *keep*."""
+
+    def owned(self) -> Sequence[Owned]:
+        """All that was ever made by this driver and is still there, whoever it was made for."""
+
+    def release(self, thing: Owned) -> None:
+        """Remove one of those; one that is already gone is success."""
 
 
 class Secrets(Protocol):

@@ -80,3 +80,16 @@ class Node(Struct, frozen=True, kw_only=True):
     drained: bool = False
     amphorae: int = 0
     zone: str | None = None
+
+
+class Owned(Struct, frozen=True, kw_only=True):
+    """Something outside that was made for a load balancer or an amphora, as it says itself by its name or tag.
+
+    *kind* is the cloud's word for it (`port`, `server`); *owner* the id of whom it was made for.
+    """
+
+    kind: str
+    id: str
+    name: str
+    owner: str
+    is_amphoras: bool = False

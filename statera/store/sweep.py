@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What nobody asks for but time brings: passes for what got stuck, and the end of what is no longer of use."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, select
 
+from statera.model.fleet import Owned
 from statera.store.clock import now_ms
 from statera.store.events import Event, record
 from statera.store.settle import ask_for_pass
@@ -16,17 +19,9 @@ from statera.store.tables import (
     listener_statistics,
     load_balancers,
     node_tokens,
-    ports,
     sealed_secrets,
     tags,
 )
-
-
-class Orphan(NamedTuple):
-    """Something that used ports: a load balancer for its VIP, or else an amphora."""
-
-    id: str
-    is_load_balancer: bool
 
 
 class Expiry(NamedTuple):
@@ -41,6 +36,7 @@ class Expiry(NamedTuple):
 EXPIRES, MARK = "certificate_expires", 36
 """The event's reason, and how much of a digest an event has room for."""
 
+OWNERS_AT_ONCE = 500
 ROWS_AT_ONCE = 100
 """Small bites: no transaction of housekeeping makes anybody wait."""
 
@@ -118,18 +114,23 @@ def _short(digest: ColumnElement[str]) -> ColumnElement[str]:
     return func.substr(digest, 1, MARK)
 
 
-def orphans(connection: Connection, device_owner: str) -> frozenset[Orphan]:
-    """Owners named on ports of the `local` network driver that are no more.
+def without_owner(connection: Connection, things: Iterable[Owned]) -> frozenset[Owned]:
+    """Those whose load balancer or amphora is no more.
 
-    They stay behind when a process dies between making a port and writing down whose it is; an owner
-    that is only just being written down looks the same, so ask twice before you believe it.
+    They stay behind when a process dies between making one and writing down whose it is; one whose owner
+    is only just being written down looks the same, so ask twice before you believe it.
     """
-    lb, amphora = load_balancers.c, amphorae.c
-    serves_vip = ports.c.device_id.startswith("lb-", autoescape=True)
-    has_lb = exists().where(lb.id == func.substr(ports.c.device_id, 4), lb.deleted_at.is_(None))
-    has_amphora = exists().where(amphora.id == ports.c.device_id, amphora.deleted_at.is_(None))
-    found = connection.execute(
-        select(ports.c.device_id).distinct()
-        .where(ports.c.device_owner == device_owner, case((serves_vip, ~has_lb), else_=~has_amphora))
-    ).scalars()
-    return frozenset(Orphan(device_id.removeprefix("lb-"), device_id.startswith("lb-")) for device_id in found)
+    by_kind: defaultdict[bool, list[Owned]] = defaultdict(list)
+    for thing in things:
+        by_kind[thing.is_amphoras].append(thing)
+    return frozenset(
+        thing for is_amphoras, some in by_kind.items() for start in range(0, len(some), OWNERS_AT_ONCE)
+        for thing in _without(connection, amphorae if is_amphoras else load_balancers,
+                              some[start:start + OWNERS_AT_ONCE]))
+
+
+def _without(connection: Connection, owners: Table, things: Sequence[Owned]) -> list[Owned]:
+    named = {thing.owner for thing in things}
+    living = set(connection.execute(
+        select(owners.c.id).where(owners.c.id.in_(named), owners.c.deleted_at.is_(None))).scalars())
+    return [thing for thing in things if thing.owner not in living]

@@ -5,30 +5,21 @@ import threading
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import insert, select
 
-from statera.commands.housekeeping import collect_orphans, tidy, warn_of_expiry
+from statera.commands.housekeeping import Collector, tidy, warn_of_expiry
 from statera.config import HouseKeeping
-from statera.drivers.network.noop import NoopNetwork
+from statera.drivers.compute.noop import NoopCompute
+from statera.drivers.network.local import LocalNetworks
 from statera.store.clock import now_ms
 from statera.store.events import Event, record, utc_now
+from statera.store.networks import NetworkBook
 from statera.store.sweep import rouse
 from statera.store.tables import amphorae, events, load_balancers, networks, node_tokens, ports, sealed_secrets
 
 DAY = HouseKeeping(load_balancer_expiry_age=86_400, amphora_expiry_age=86_400, event_expiry_age=86_400)
 LONG_AGO = utc_now() - timedelta(days=2)
-
-
-class Network(NoopNetwork):
-    def __init__(self):
-        super().__init__()
-        self.released = set()
-
-    def release_vip(self, load_balancer_id):
-        self.released.add(f"vip of {load_balancer_id}")
-
-    def release_amphora_ports(self, amphora_id, keep=()):
-        self.released.add(f"ports of {amphora_id}")
 
 
 def ids(store, table):
@@ -62,25 +53,51 @@ def test_more_than_one_bite_is_taken(store, load_balancer):
     assert ids(store, load_balancers) == set()
 
 
-def test_ports_of_nobody_are_released_in_the_second_round(store, load_balancer):
+@pytest.fixture
+def plugged(store, load_balancer):
+    """Ports of owners that live, are deleted and never were; which of the latter's are there still."""
     living, deleted, unknown = load_balancer(), load_balancer(deleted_at=utc_now()), str(uuid4())
     amphora = {"role": "MASTER", "born_version": 1, "created_at": utc_now(), "load_balancer_id": living}
     with store.write() as connection:
         connection.execute(insert(amphorae), [
             {"id": "serves", "deleted_at": None, **amphora}, {"id": "gone", "deleted_at": utc_now(), **amphora}])
         connection.execute(insert(networks).values(id="n", project_id="p", name="n", bridge="b", created_at=utc_now()))
-        for device in (f"lb-{living}", f"lb-{deleted}", f"lb-{unknown}", "serves", "gone", "never"):
-            connection.execute(insert(ports).values(
-                id=str(uuid4()), network_id="n", project_id="p", mac_address="m", device_id=device,
-                device_owner="Octavia", created_at=utc_now()))
-        connection.execute(insert(ports).values(
-            id=str(uuid4()), network_id="n", project_id="p", mac_address="m", device_id="a server of the tenant",
-            device_owner="compute:nova", created_at=utc_now()))
-    network = Network()
-    suspects = collect_orphans(store, network, frozenset())
-    assert network.released == set()
-    collect_orphans(store, network, suspects)
-    assert network.released == {f"vip of {deleted}", f"vip of {unknown}", "ports of gone", "ports of never"}
+        of_ours = [(device, "Octavia") for device in (
+            f"lb-{living}", f"lb-{deleted}", f"lb-{unknown}", "serves", "gone", "never")]
+        connection.execute(insert(ports), [
+            {"id": str(uuid4()), "network_id": "n", "project_id": "p", "mac_address": "m", "name": "octavia-lb-x",
+             "device_id": device, "device_owner": owner, "created_at": utc_now()}
+            for device, owner in (*of_ours, ("a server of the tenant", "compute:nova"))])
+    kept = {f"lb-{living}", "serves", "a server of the tenant"}
+
+    def orphans_left():
+        with store.read() as connection:
+            left = set(connection.execute(select(ports.c.device_id)).scalars())
+        assert kept <= left
+        return len(left - kept)
+
+    return orphans_left
+
+
+def collector(store, **settings):
+    return Collector(store, [LocalNetworks(NetworkBook(store)), NoopCompute()], HouseKeeping(**settings))
+
+
+def test_ports_of_nobody_are_released_at_the_second_look(store, plugged):
+    collecting = collector(store)
+    collecting.round(1000)
+    collecting.round(1001)  # too soon to be a look
+    assert plugged() == 4
+    collecting.round(1300)
+    assert plugged() == 0
+
+
+def test_ports_of_nobody_are_only_told_where_the_operator_wants_that(store, plugged, caplog):
+    collecting = collector(store, release_orphans=False)
+    for now in (1000, 1300, 1600):
+        collecting.round(now)
+    assert plugged() == 4
+    assert caplog.text.count("has no owner") == 8
 
 
 def test_what_is_under_way_while_nobody_looks_gets_a_pass_a_bite_at_a_time(store, load_balancer):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from statera.drivers.protocols import AmphoraRequest, Machine
 from statera.errors import TryAgain
-from statera.model.fleet import Node, Port
+from statera.model.fleet import Node, Owned, Port
 
 
 class Hosts:
@@ -30,6 +30,12 @@ class Hosts:
 
     def ensure_absent(self, amphora_id: str) -> None:
         """The node's agent removes the amphora itself, because it is no longer on its roster."""
+
+    def owned(self) -> Sequence[Owned]:
+        return ()
+
+    def release(self, thing: Owned) -> None:
+        """There is nothing of ours outside."""
 
 
 def _can_carry(node: Node, zone: str | None) -> bool:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_OID, uuid5
 
 from statera.drivers.protocols import AmphoraRequest, Machine
-from statera.model.fleet import Port
+from statera.model.fleet import Owned, Port
 
 IMAGE_ID = str(uuid5(NAMESPACE_OID, "statera noop image"))
 CERTIFICATE_DAYS = 30
@@ -35,3 +35,9 @@ class NoopCompute:
 
     def ensure_absent(self, amphora_id: str) -> None:
         """Nothing was made."""
+
+    def owned(self) -> Sequence[Owned]:
+        return ()
+
+    def release(self, thing: Owned) -> None:
+        """There is nothing of ours outside."""

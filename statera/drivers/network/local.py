@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from statera.drivers.protocols import Caller, PortFacts, SubnetFacts, Vip, VipRequest
 from statera.errors import ApiError, NotFound, TryAgain
-from statera.model.fleet import Port
+from statera.model.fleet import Owned, Port
 from statera.model.guard import Guard
 from statera.model.networks import LocalNetwork, LocalPort, LocalSubnet, mac_address
 
@@ -95,6 +95,15 @@ class LocalNetworks:
 
     def release_amphora_ports(self, amphora_id: str, keep: Sequence[str] = ()) -> None:
         self.book.release_device(amphora_id, prefix=OURS, keep=keep)
+
+    def owned(self) -> Sequence[Owned]:
+        ours = [port for port in self.book.ports() if port.device_owner == OWNER]
+        return [
+            Owned(kind="port", id=port.id, name=port.name, owner=port.device_id.removeprefix("lb-"),
+                  is_amphoras=not port.device_id.startswith("lb-")) for port in ours]
+
+    def release(self, thing: Owned) -> None:
+        (self.release_amphora_ports if thing.is_amphoras else self.release_vip)(thing.owner)
 
     def _amphora_port(self, amphora_id: str, subnet_id: str, use: str) -> Port:
         subnet = next(iter(self.book.subnets(subnet_id)), None)

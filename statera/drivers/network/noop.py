@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import NAMESPACE_OID, uuid5
 
 from statera.drivers.protocols import Caller, PortFacts, SubnetFacts, Vip, VipRequest
-from statera.model.fleet import Port
+from statera.model.fleet import Owned, Port
 from statera.model.guard import Guard
 
 CIDR, GATEWAY, VIP_ADDRESS = "198.0.2.0/24", "198.0.2.1", "198.0.2.5"  # as Octavia's no-op driver
@@ -83,6 +83,12 @@ class NoopNetwork:
 
     def release_amphora_ports(self, amphora_id: str, keep: Sequence[str] = ()) -> None:
         """Nothing was made."""
+
+    def owned(self) -> Sequence[Owned]:
+        return ()
+
+    def release(self, thing: Owned) -> None:
+        """There is nothing of ours outside."""
 
 
 def _id(name: str) -> str:

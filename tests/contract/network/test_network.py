@@ -8,9 +8,11 @@ from threading import Thread
 
 import pytest
 
+from statera.drivers.compute.hosts import Hosts
+from statera.drivers.compute.noop import NoopCompute
 from statera.drivers.network.local import LocalNetworks
 from statera.drivers.network.noop import NoopNetwork
-from statera.drivers.protocols import Caller, Network, VipAddress, VipRequest
+from statera.drivers.protocols import Caller, Compute, Network, VipAddress, VipRequest
 from statera.errors import AddressTaken, InUse, Invalid, NotFound, SubnetFull, TryAgain
 from statera.model.networks import AddressRange, LocalNetwork, LocalPort, LocalSubnet, bridge_name
 from statera.store import tables
@@ -231,3 +233,23 @@ def test_hosts_bear_the_gateways_of_our_own_bridges_only(book: NetworkBook) -> N
         ours, theirs = local_networks(connection)
     assert ours.gateways == ("10.0.0.1/24", "fd00::1/64")
     assert (theirs.bridge, theirs.existing, theirs.gateways) == ("br-ex", True, ())
+
+
+def test_what_is_owned_names_its_owner_and_can_be_released(local: LocalNetworks, book: NetworkBook) -> None:
+    local.allocate_vip(VipRequest(
+        load_balancer_id=LB, project_id="tenant", network_id=NET, addresses=(VipAddress(subnet_id=SUBNET),)))
+    local.ensure_amphora_port(AMPHORA, SUBNET)
+    book.add_port(LocalPort(
+        id="44444444-0000-4000-8000-000000000001", network_id=NET, project_id="tenant", name="the tenant's own",
+        mac_address="02:00:00:00:00:01", created_at=NOON), wanted=[(SUBNET, None)])
+    found = local.owned()
+    assert {(thing.owner, thing.is_amphoras) for thing in found} == {(LB, False), (AMPHORA, True)}
+    for thing in (*found, *found):  # one that is gone is success
+        local.release(thing)
+    assert local.owned() == []
+    assert [port.name for port in book.ports()] == ["the tenant's own"]
+
+
+@pytest.mark.parametrize("driver", [NoopNetwork(), NoopCompute(), Hosts()], ids=lambda driver: type(driver).__name__)
+def test_what_makes_nothing_outside_owns_nothing(driver: Network | Compute) -> None:
+    assert list(driver.owned()) == []

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`statera orphans`: what was made outside for load balancers and amphorae that are no more."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import click
+from msgspec import Struct
+from rich.console import Console
+from rich.table import Table
+
+from statera.commands import build, home
+from statera.commands.home import Home
+from statera.errors import DriverError
+from statera.model.fleet import Owned
+from statera.store import sweep
+from statera.store.engine import Store
+
+SURE_SECONDS = 5.0
+"""Between two looks: what is only just being made looks like an orphan at the first."""
+
+
+class Source(Protocol):
+    """What `drivers.protocols` says of networks and machines alike."""
+
+    def owned(self) -> Sequence[Owned]: ...
+    def release(self, thing: Owned) -> None: ...
+
+
+class Orphan(Struct, frozen=True):
+    """A thing without an owner, and where it is."""
+
+    source: Source
+    thing: Owned
+
+
+Orphans = frozenset[Orphan]
+
+
+@click.command()
+@home.state_option
+@click.option("--release", is_flag=True, help="Remove them.")
+def orphans(state: Path, release: bool) -> None:
+    """Show ports, servers and the like whose load balancer or amphora is no more.
+
+    octavia-housekeeping removes them by itself unless [house_keeping] release_orphans says no. What runs on
+    nodes needs no collector: every node is told the whole of what it is to carry and removes the rest.
+    """
+    settings = home.read(Home(state))
+    store = build.open_store(settings)
+    sources: list[Source] = [build.network(settings, store), build.compute(settings)]
+    try:
+        found = look(store, sources)
+        if found:
+            threading.Event().wait(SURE_SECONDS)
+            found &= look(store, sources)
+        show(found)
+        for sentence in let_go(found) if release else ():
+            click.echo(sentence)
+    finally:
+        store.close()
+
+
+def look(store: Store, sources: Sequence[Source]) -> Orphans:
+    """All that has no owner now. Raise `DriverError`."""
+    found = []
+    for source in sources:
+        things = source.owned()  # before the owners are read: who is made meanwhile owns nothing that was seen
+        with store.read() as connection:
+            found += [Orphan(source, thing) for thing in sweep.without_owner(connection, things)]
+    return frozenset(found)
+
+
+def let_go(found: Orphans) -> Iterator[str]:
+    """Release each, and say so; one that cannot be released now is left to the next time."""
+    for orphan in sorted(found, key=lambda each: each.thing.name):
+        thing = orphan.thing
+        try:
+            orphan.source.release(thing)
+        except DriverError as error:
+            yield f"{thing.kind} {thing.id} cannot be released now: {error}"
+        else:
+            yield f"{thing.kind} {thing.id} ({thing.name}) of {thing.owner}, which is no more, is released"
+
+
+def show(found: Orphans) -> None:
+    if not found:
+        click.echo("Everything has an owner.")
+        return
+    table = Table("kind", "id", "name", "made for", box=None)
+    for orphan in sorted(found, key=lambda each: each.thing.name):
+        thing = orphan.thing
+        kind = "amphora" if thing.is_amphoras else "load balancer"
+        table.add_row(thing.kind, thing.id, thing.name, f"{kind} {thing.owner}")
+    Console().print(table)

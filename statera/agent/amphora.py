@@ -190,6 +190,7 @@ class Amphora:
     async def _bring(self) -> Plan:
         self.home.make()
         spec = self._newest()
+        self._let_peer_serve()
         self._do_penance()
         if self._deaf >= DEAF_ROUNDS:
             _log.warning("amphora %s: HAProxy does not answer and hands over to another", spec.amphora_id)
@@ -292,7 +293,13 @@ class Amphora:
     def _on_death(self) -> None:
         _log.warning("amphora %s: HAProxy died", self.home.amphora_id)
         self._deaths.append(time.monotonic())
+        self._let_peer_serve()
         self._wake.set()
+
+    def _let_peer_serve(self) -> None:
+        """The peer is there sooner than another HAProxy here, unless a worker has outlived its master."""
+        if self._vrrp.alive and not self._proxy.is_serving:
+            self._vrrp.fault(is_faulty=True)
 
     def _is_flapping(self) -> bool:
         """Died just now and before within a minute: the peer shall serve. Any longer and two that flap both refuse."""

@@ -57,6 +57,11 @@ class Proxy:
         return self._watch.pid if self._watch and self._watch.alive else None
 
     @property
+    def is_serving(self) -> bool:
+        """Whether there is a worker that takes requests, also one whose master has died."""
+        return self.alive or bool(self._worker) and self.is_ours(self._worker)
+
+    @property
     def is_draining(self) -> bool:
         """Whether servers wait for their last connections to end; `sweep` deletes them then."""
         return bool(self._leaving)

@@ -26,7 +26,8 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     require_schema(store)
     world = World(
         store=store, compute=build.compute(settings), network=build.network(settings, store),
-        replacements_per_minute=settings.controller_worker.replacements_per_minute)
+        replacements_per_minute=settings.controller_worker.replacements_per_minute,
+        provider_patience_seconds=settings.controller_worker.provider_patience_seconds)
     with store.write() as connection:
         passes.free_dead(connection, settings.host, is_alive)
     queue = Queue(world, settings.controller_worker, owner=f"{settings.host}/{os.getpid()}/{uuid4().hex[:8]}")

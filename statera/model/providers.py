@@ -2,6 +2,7 @@
 """Which providers are Statera's own; any other is served by a driver of somebody else's, and what that is shown."""
 
 from collections.abc import Mapping, Sequence
+from enum import Enum, auto
 from typing import Any
 
 from msgspec import Struct
@@ -15,6 +16,14 @@ OURS = frozenset({"amphora", "amphorav2", "octavia", "noop_driver", "noop_driver
 def is_ours(provider: str) -> bool:
     """Whether amphorae serve the provider's load balancers; else a driver does, and says by itself what is done."""
     return provider in OURS
+
+
+class Debt(Enum):
+    """What another provider's driver owes: nothing, an answer, or one that should have come long ago."""
+
+    NONE = auto()
+    ANSWER = auto()
+    OVERDUE = auto()
 
 
 class Whole(Struct, frozen=True, kw_only=True):

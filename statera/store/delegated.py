@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Table, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, or_, select, update
 
-from statera.model.providers import Whole
+from statera.model.providers import Debt, Whole
 from statera.model.status import Operating, Provisioning
 from statera.store import secrets, tables
 from statera.store.clock import now_ms
@@ -68,15 +68,16 @@ def asked(connection: Connection, load_balancer_id: str) -> None:
     connection.execute(update(tables.load_balancers).where(lb.id == load_balancer_id).values(asked_ms=now_ms()))
 
 
-def is_silent(connection: Connection, load_balancer_id: str, *, patience_seconds: float) -> bool:
-    """Whether the driver owes an answer for longer than that, and nobody has said so yet."""
-    owed = and_(
-        lb.id == load_balancer_id, lb.asked_ms < now_ms() - int(patience_seconds * 1000),
-        or_(lb.failed_version.is_(None), lb.failed_version < lb.version))
-    return connection.execute(select(lb.id).where(owed, _pending(connection, load_balancer_id))).first() is not None
+def debt(connection: Connection, load_balancer_id: str, *, patience_seconds: float) -> Debt:
+    """What the driver owes; nothing any more once somebody has given up on it."""
+    overdue = lb.asked_ms < now_ms() - int(patience_seconds * 1000)
+    given_up = and_(lb.failed_version.is_not(None), lb.failed_version >= lb.version)
+    owed = select(overdue).where(lb.id == load_balancer_id, ~given_up, _pending(load_balancer_id))
+    found = connection.execute(owed).scalar_one_or_none()
+    return Debt.NONE if found is None else Debt.OVERDUE if found else Debt.ANSWER
 
 
-def _pending(connection: Connection, load_balancer_id: str) -> Any:
+def _pending(load_balancer_id: str) -> ColumnElement[bool]:
     """Whether the load balancer or anything below it waits for an answer."""
     waiting = [
         select(table.c.id).where(

@@ -7,6 +7,7 @@ from typing import TypeVar
 from statera.config import Settings
 from statera.controller.observe import observe
 from statera.controller.plan import plan
+from statera.controller.world import World
 from statera.drivers.cloud import Cloud
 from statera.drivers.compute.hosts import Hosts
 from statera.drivers.compute.noop import NoopCompute
@@ -82,12 +83,20 @@ def secret_book(settings: Settings, store: Store) -> SecretBook:
     return SecretBook(store, ensure_sealer(settings.master_key))
 
 
+def world(settings: Settings, store: Store) -> World:
+    """What controllers work with."""
+    own = settings.controller_worker
+    return World(
+        store=store, compute=compute(settings), network=network(settings, store),
+        replacements_per_minute=own.replacements_per_minute, provider_patience_seconds=own.provider_patience_seconds)
+
+
 def forecast(settings: Settings, store: Store) -> Callable[[str], list[tuple[str, str]]]:
     """Tells what a controller would do about a load balancer now: for each step its name and a sentence."""
-    machines, networks = compute(settings), network(settings, store)
+    seen_with = world(settings, store)
 
     def look(load_balancer_id: str) -> list[tuple[str, str]]:
-        desired, seen = observe(store, load_balancer_id, compute=machines, network=networks)
+        desired, seen = observe(seen_with, load_balancer_id)
         return [(type(step).__name__, str(step)) for step in (plan(desired, seen) if desired else ())]
 
     return look

@@ -9,7 +9,6 @@ from oslo_config import cfg
 
 from statera.commands import build, start
 from statera.config import Settings
-from statera.controller.perform import World
 from statera.controller.queue import Queue
 from statera.store import passes
 from statera.store.migrations import require_schema
@@ -24,13 +23,10 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     stop = start.stop_signal()
     store = build.open_store(settings)
     require_schema(store)
-    world = World(
-        store=store, compute=build.compute(settings), network=build.network(settings, store),
-        replacements_per_minute=settings.controller_worker.replacements_per_minute,
-        provider_patience_seconds=settings.controller_worker.provider_patience_seconds)
     with store.write() as connection:
         passes.free_dead(connection, settings.host, is_alive)
-    queue = Queue(world, settings.controller_worker, owner=f"{settings.host}/{os.getpid()}/{uuid4().hex[:8]}")
+    owner = f"{settings.host}/{os.getpid()}/{uuid4().hex[:8]}"
+    queue = Queue(build.world(settings, store), settings.controller_worker, owner=owner)
     queue.start()
     stop.wait()
     queue.stop()

@@ -6,7 +6,7 @@ Every call outside names a goal, so after a crash between the two the same step 
 
 from typing import assert_never
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from statera.controller.steps import (
     Action,
@@ -22,25 +22,15 @@ from statera.controller.steps import (
     RetireAmphora,
     SucceedAmphora,
 )
-from statera.drivers.protocols import AmphoraRequest, Compute, Network
+from statera.controller.world import World
+from statera.drivers.protocols import AmphoraRequest
 from statera.errors import TryAgain
 from statera.model.guard import guard
 from statera.model.tree import LoadBalancer
 from statera.store import budget, delegated, passes
-from statera.store.engine import Store
 from statera.store.events import Event, record
 from statera.store.passes import Lease
 from statera.store.seen import compute_zone, flavor_data, load_amphorae, load_nodes, node_of
-
-
-class World(Struct, frozen=True, kw_only=True):
-    """All that a pass works with."""
-
-    store: Store
-    compute: Compute
-    network: Network
-    replacements_per_minute: int = 60
-    provider_patience_seconds: float = 300
 
 
 def perform(step: Action, desired: LoadBalancer, world: World, *, lease: Lease) -> None:

@@ -38,8 +38,8 @@ class Seen(Struct, frozen=True, kw_only=True):
 
     With *own_machines* each amphora has a node of its own, which ends with it. Where the network *guards*, it
     has to be told who may reach a VIP. *zone* is where nodes must be, *build* what of the flavor machines are
-    made from, *budget* which share of the budget of replacements is left. *debt* is what
-    another provider's driver owes.
+    made from, *budget* which share of the budget of replacements one more would leave. *debt* is what another
+    provider's driver owes.
     """
 
     amphorae: tuple[Amphora, ...] = ()
@@ -237,7 +237,7 @@ def succeed(old: Sequence[Amphora], seen: Seen, *, worn: Mapping[str, Wear], bus
         yield HoldBack(first.id, wear.why)
     elif busy and not stuck:
         return
-    elif seen.budget > wear.cause.value:
+    elif seen.budget >= wear.cause.value:
         yield SucceedAmphora(first.role, first.id, wear.why, wear.cause.value)
     else:
         yield AwaitBudget(first.id, wear.why, wear.cause.value - seen.budget)

@@ -11,8 +11,8 @@ from oslo_log import log
 from sqlalchemy.exc import SQLAlchemyError
 
 from statera.config import ControllerWorker
-from statera.controller.perform import World
 from statera.controller.reconcile import put_off, reconcile
+from statera.controller.world import World
 from statera.errors import DriverError, LeaseLost, TryAgain
 from statera.store import passes
 from statera.store.passes import Lease

@@ -9,9 +9,10 @@ from sqlalchemy import Connection
 
 from statera.config import ControllerWorker
 from statera.controller.observe import observe
-from statera.controller.perform import World, perform
+from statera.controller.perform import perform
 from statera.controller.plan import plan
 from statera.controller.steps import Action, AwaitBudget, AwaitReturn, AwaitSuccessor, HoldBack, Step
+from statera.controller.world import World
 from statera.errors import DriverError, GiveUp
 from statera.store import passes
 from statera.store.events import Event, latest_reason, record
@@ -33,9 +34,7 @@ def reconcile(lease: Lease, world: World, *, stopping: Callable[[], bool] = lamb
     said: list[str] = []
     desired = None
     for _ in range(ROUNDS):
-        desired, seen = observe(
-            world.store, lease.load_balancer_id, compute=world.compute, network=world.network, known=desired,
-            provider_patience_seconds=world.provider_patience_seconds)
+        desired, seen = observe(world, lease.load_balancer_id, known=desired)
         steps = plan(desired, seen) if desired else []
         actions = [step for step in steps if isinstance(step, ACTIONS)]
         if desired is None or not actions:

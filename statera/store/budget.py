@@ -5,7 +5,7 @@ The number says how far ahead of the clock what was spent reaches. Each replacem
 share, and nobody may move it who finds it a minute ahead: as many at once as a minute has, then evenly.
 """
 
-from sqlalchemy import Connection, case, insert, select, update
+from sqlalchemy import Connection, case, insert, or_, select, update
 
 from statera.store.clock import now_ms
 from statera.store.tables import budgets
@@ -14,26 +14,25 @@ REPLACEMENTS = "replacements"
 MINUTE_MS = 60_000
 
 
-def left(connection: Connection) -> float:
-    """The share of the budget that is left, from 0 to 1."""
+def left(connection: Connection, *, per_minute: int) -> float:
+    """The share of the budget that one more replacement would leave; 1 when nothing is spent or there is no limit."""
     ahead = connection.execute(
-        select(budgets.c.spent_until_ms - now_ms()).where(budgets.c.name == REPLACEMENTS)).scalar_one_or_none()
-    return 1.0 - min(1.0, max(0, ahead or 0) / MINUTE_MS)
+        select(budgets.c.spent_until_ms - now_ms()).where(budgets.c.name == REPLACEMENTS)).scalar_one_or_none() or 0
+    return 1.0 if per_minute <= 0 or ahead <= 0 else 1.0 - (ahead + MINUTE_MS // per_minute) / MINUTE_MS
 
 
 def spend(connection: Connection, *, per_minute: int, reserve: float) -> bool:
-    """Take one replacement out of the budget; False, with nothing taken, when no more than *reserve* is left.
+    """Take one replacement out of the budget; False, with nothing taken, when less than *reserve* would be left.
 
     *per_minute* 0 is no limit. Belongs into the transaction that does what it pays for.
     """
     if per_minute <= 0:
         return True
-    spent, now = budgets.c.spent_until_ms, now_ms()
+    each, now, spent = MINUTE_MS // per_minute, now_ms(), budgets.c.spent_until_ms
     taken = connection.execute(
         update(budgets)
-        .where(budgets.c.name == REPLACEMENTS, spent - now < int(MINUTE_MS * (1 - reserve)))
-        .values(spent_until_ms=case((spent > now, spent), else_=now) + MINUTE_MS // per_minute)).rowcount
+        .where(budgets.c.name == REPLACEMENTS, or_(spent <= now, spent - now + each <= int(MINUTE_MS * (1 - reserve))))
+        .values(spent_until_ms=case((spent > now, spent), else_=now) + each)).rowcount
     if not taken and connection.execute(select(budgets.c.name).where(budgets.c.name == REPLACEMENTS)).first() is None:
-        taken = connection.execute(insert(budgets).values(
-            name=REPLACEMENTS, spent_until_ms=now + MINUTE_MS // per_minute)).rowcount
+        taken = connection.execute(insert(budgets).values(name=REPLACEMENTS, spent_until_ms=now + each)).rowcount
     return bool(taken)

@@ -8,8 +8,8 @@ import pytest
 from mortal import Death, Fuse, MortalStore
 from sqlalchemy import func, insert, select, update
 
-from statera.controller.perform import World
 from statera.controller.reconcile import reconcile
+from statera.controller.world import World
 from statera.drivers.compute.hosts import Hosts
 from statera.drivers.network.noop import NoopNetwork
 from statera.store import passes, reports

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from sqlalchemy import event, func, select, update
 
 from statera.config import ControllerWorker
-from statera.controller.perform import World
 from statera.controller.queue import Queue
+from statera.controller.world import World
 from statera.drivers.compute.hosts import Hosts
 from statera.drivers.compute.noop import NoopCompute
 from statera.drivers.network.noop import NoopNetwork

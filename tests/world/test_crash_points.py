@@ -19,8 +19,8 @@ from sqlalchemy import func, select, update
 from statera.api.app import build
 from statera.commands.housekeeping import collect_orphans
 from statera.config import ControllerWorker, Settings, load, register
-from statera.controller.perform import World
 from statera.controller.queue import Queue
+from statera.controller.world import World
 from statera.drivers.compute.hosts import Hosts
 from statera.drivers.network.local import LocalNetworks
 from statera.fleet.specs import build as build_spec

@@ -265,6 +265,9 @@ class HouseKeeping(Struct, frozen=True, kw_only=True):
 class Agent(Struct, frozen=True, kw_only=True):
     endpoints: Annotated[list[str], doc("Health managers to connect to, host:port.")] = of(["127.0.0.1:5555"])
     node_name: Annotated[str, doc("Name of this node; the host name when empty.")] = ""
+    overlay_ip: Annotated[
+        str, doc("Address at which other nodes reach this one for VXLAN; that of the link when empty.")
+    ] = ""
     hard_stop_seconds: Annotated[int, doc("How long an old HAProxy worker may finish its connections.")] = 3600
     memory_mb: Annotated[
         int, Meta(ge=0), doc("Memory of each amphora whose flavor does not say, megabytes; 0 for no limit.")

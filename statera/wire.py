@@ -207,8 +207,9 @@ class LocalNetwork(Struct, frozen=True, kw_only=True):
     """A network that every host carries as a Linux bridge.
 
     The host bears *gateways* (address/prefix) on it, so that the host itself reaches what is behind. An
-    *existing* bridge is used as it is and never removed. Networks of one *project_id* reach each other, and
-    one that is *shared* is reached from all.
+    *existing* bridge is used as it is and never removed; any other is one with the bridges of the other nodes
+    by VXLAN, under the number *vni*. Networks of one *project_id* reach each other, and one that is *shared* is
+    reached from all.
     """
 
     id: str
@@ -218,6 +219,14 @@ class LocalNetwork(Struct, frozen=True, kw_only=True):
     existing: bool = False
     project_id: str = ""
     shared: bool = False
+    vni: int | None = None
+
+
+class Overlay(Struct, frozen=True, kw_only=True):
+    """Between which addresses nodes send each other the frames of their networks: this one's and all others'."""
+
+    local: str
+    peers: tuple[str, ...]
 
 
 # From the health manager to the node.
@@ -227,10 +236,12 @@ class Roster(Struct, frozen=True, kw_only=True, tag="roster"):
     """The whole of what the node is to carry; whatever else it carries must go and be reported `Gone`.
 
     *roots* are the authorities to trust from now on, PEM, that of who signs first; empty for no news.
+    Without an *overlay* the node's networks end at the node.
     """
 
     amphorae: tuple[str, ...]
     networks: tuple[LocalNetwork, ...] = ()
+    overlay: Overlay | None = None
     report_seconds: float = 1.0
     beat_seconds: float = 3.0
     roots: str = ""
@@ -257,6 +268,7 @@ class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
     """First on every connection. *running* maps each amphora that the node carries to its version.
 
     *trusts* names the authorities that the node trusts by their certificates' SHA-256.
+    *overlay_ip* is where other nodes can send it frames of its networks, None for nowhere.
     """
 
     agent_version: str
@@ -265,6 +277,7 @@ class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
     hostname: str = ""
     running: dict[str, int] = {}
     trusts: tuple[str, ...] = ()
+    overlay_ip: str | None = None
 
 
 class Applied(Struct, frozen=True, kw_only=True, tag="applied"):

@@ -61,6 +61,10 @@ def networks_file(state: Path) -> Path:
     return state / "networks.json"
 
 
+def overlay_file(state: Path) -> Path:
+    return state / "overlay.json"
+
+
 def write(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Replace the file in one step; a reader sees the old or the new one. *durable*: also after a power cut."""
     fresh = path.with_name(path.name + ".new")

@@ -14,15 +14,16 @@ from pathlib import Path
 import msgspec
 from pyroute2.netlink.exceptions import NetlinkError
 
-from statera.agent import bridges
+from statera.agent import bridges, overlay, process
 from statera.agent.amphora import Amphora
-from statera.agent.files import Home, homes, networks_file, write
+from statera.agent.files import Home, homes, networks_file, overlay_file, write
 from statera.agent.process import program
-from statera.agent.teardown import stored_networks
+from statera.agent.teardown import stored_networks, stored_overlay
 from statera.config import Settings
 from statera.errors import DriverError, GiveUp, SetupError
+from statera.render import gateways
 from statera.render.haproxy import Machine
-from statera.wire import Applied, LocalNetwork, Roster, Spec, Up
+from statera.wire import Applied, LocalNetwork, Overlay, Roster, Spec, Up
 
 MOST_THREADS = 4
 FIRST_PASSES_AT_ONCE = 8
@@ -47,6 +48,7 @@ class Host:
         self._leaving: dict[str, asyncio.Task[None]] = {}
         self._networks: tuple[LocalNetwork, ...] = ()
         self._unwanted: tuple[LocalNetwork, ...] = ()
+        self._overlay: Overlay | None = None
         self._networks_stand = False
         self._cleaning: asyncio.Task[None] | None = None
         self._report_seconds = settings.health_manager.report_seconds
@@ -61,7 +63,7 @@ class Host:
         """
         self._machine = machine_of(self._settings)
         _log.info("this host's limit of open files allows %d connections of an amphora", self._machine.most_connections)
-        self._networks = stored_networks(self._state)
+        self._networks, self._overlay = stored_networks(self._state), stored_overlay(self._state)
         await self._ensure_networks()
         for home in homes(self._state):
             self._restore(home)
@@ -81,7 +83,7 @@ class Host:
         strangers = [amphora_id for amphora_id in self._amphorae if amphora_id not in roster.amphorae]
         for amphora_id in strangers:
             self._leaving[amphora_id] = asyncio.create_task(self._remove(self._amphorae.pop(amphora_id)))
-        await self._carry(roster.networks)
+        await self._carry(roster.networks, roster.overlay)
 
     async def put(self, spec: Spec) -> None:
         """Bring an amphora to this spec, behind; `Applied` says when, or why not (then it is retried)."""
@@ -141,10 +143,10 @@ class Host:
                 break
         del self._leaving[amphora.home.amphora_id]
 
-    async def _carry(self, networks: tuple[LocalNetwork, ...]) -> None:
-        if networks != self._networks:
+    async def _carry(self, networks: tuple[LocalNetwork, ...], others: Overlay | None) -> None:
+        if (networks, others) != (self._networks, self._overlay):
             self._unwanted = lost((*self._networks, *self._unwanted), networks)
-            self._networks = networks
+            self._networks, self._overlay = networks, others
             self._store_networks()
         await self._ensure_networks()
         if self._unwanted and (self._cleaning is None or self._cleaning.done()):
@@ -153,11 +155,17 @@ class Host:
     def _store_networks(self) -> None:
         self._state.mkdir(parents=True, exist_ok=True)
         write(networks_file(self._state), msgspec.json.encode((*self._networks, *self._unwanted)), durable=True)
+        write(overlay_file(self._state), msgspec.json.encode(self._overlay), durable=True)
 
     async def _ensure_networks(self) -> None:
         self._networks_stand = False
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._netlink, bridges.ensure, self._networks)
+            await loop.run_in_executor(self._netlink, bridges.ensure, self._networks)
+            if spanning := overlay.spanning(self._networks, self._overlay):
+                # First the filter: who asks for a gateway must never be answered by another host.
+                await process.run(["nft", "-f", "-"], stdin=gateways.render(spanning).encode())
+            await loop.run_in_executor(self._netlink, overlay.ensure, self._networks, self._overlay)
         except DriverError as error:
             _log.warning("%s", error)
         else:
@@ -166,7 +174,8 @@ class Host:
     async def _drop_networks(self) -> None:
         """After the last amphora on them has gone; a crash before leaves them to the next start or `teardown`."""
         await asyncio.gather(*self._leaving.values(), return_exceptions=True)
-        await asyncio.get_running_loop().run_in_executor(self._netlink, bridges.remove, self._unwanted)
+        for remove in (overlay.remove, bridges.remove):
+            await asyncio.get_running_loop().run_in_executor(self._netlink, remove, self._unwanted)
         self._unwanted = ()
         self._store_networks()
 

@@ -2,10 +2,11 @@
 """This node's connection to a health manager: keeps one up, takes goals from it, tells it what happens here."""
 
 import asyncio
+import ipaddress
 import logging
 import random
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import cycle
@@ -56,6 +57,7 @@ class Link:
         self._host = host
         self._outbox = outbox
         self._beat_seconds = settings.health_manager.beat_seconds
+        self._overlay_ip = settings.agent.overlay_ip
         self._welcomed = False
         self._renewed = asyncio.Event()
         self._learned = asyncio.Event()
@@ -91,7 +93,8 @@ class Link:
             self._outbox.drop_reports()
             await self._say(ws, Hello(
                 agent_version=__version__, hostname=socket.gethostname(), running=self._host.running(),
-                trusts=self._identity.trusts))
+                trusts=self._identity.trusts,
+                overlay_ip=self._overlay_ip or reachable(ws.get_extra_info("sockname"))))
             goals: asyncio.Queue[Down] = asyncio.Queue()
             await _until_first_ends(
                 self._listen(ws, goals), self._follow(goals), self._speak(ws), self._refresh(), self._renew())
@@ -157,6 +160,12 @@ class Link:
     @staticmethod
     async def _say(ws: Socket, message: Up) -> None:
         await ws.send_frame(encode(message), WSMsgType.TEXT)
+
+
+def reachable(sockname: Sequence[object]) -> str | None:
+    """The address of our end of the link, if other hosts can reach it too."""
+    address = ipaddress.ip_address(str(sockname[0]).partition("%")[0])
+    return None if address.is_loopback or address.is_link_local else str(address)
 
 
 def _gist(error: Exception) -> str:

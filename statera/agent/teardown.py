@@ -6,19 +6,22 @@ from pathlib import Path
 
 import msgspec
 
-from statera.agent import bridges, cgroup, namespace, process
-from statera.agent.files import RUN, Home, homes, networks_file, read
-from statera.wire import LocalNetwork, Spec
+from statera.agent import bridges, cgroup, namespace, overlay, process
+from statera.agent.files import RUN, Home, homes, networks_file, overlay_file, read
+from statera.wire import LocalNetwork, Overlay, Spec
 
 _networks = msgspec.json.Decoder(tuple[LocalNetwork, ...])
+_overlay = msgspec.json.Decoder(Overlay | None)
 _spec = msgspec.json.Decoder(Spec)
 
 
 def teardown(state: Path) -> list[str]:
     """Remove everything that the agent of this state folder made, and say what that was; nothing left is success."""
     done = [line for home in homes(state) for line in demolish(home)]
+    done += [f"overlay {name} removed" for name in overlay.remove(stored_networks(state))]
     done += [f"bridge {name} removed" for name in bridges.remove(stored_networks(state))]
-    networks_file(state).unlink(missing_ok=True)
+    for file in (networks_file(state), overlay_file(state)):
+        file.unlink(missing_ok=True)
     for folder in (RUN, state / "amphorae"):
         _rmdir_if_empty(folder)
     return done
@@ -48,6 +51,12 @@ def stored_networks(state: Path) -> tuple[LocalNetwork, ...]:
     """The networks whose bridges this host carries."""
     stored = read(networks_file(state))
     return _networks.decode(stored) if stored else ()
+
+
+def stored_overlay(state: Path) -> Overlay | None:
+    """Which other hosts the networks reach."""
+    stored = read(overlay_file(state))
+    return _overlay.decode(stored) if stored else None
 
 
 def _legs(home: Home) -> list[str]:

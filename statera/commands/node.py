@@ -45,10 +45,11 @@ def list_(state: Path) -> None:
     """Show the nodes and what they carry."""
     with _transaction(home.read(Home(state))) as connection:
         found = nodes.list_nodes(connection)
-    table = Table("name", "state", "amphorae", "agent", "certificate until", box=None)
+    table = Table("name", "state", "amphorae", "overlay", "agent", "certificate until", box=None)
     for row in found:
         until = f"{row.certificate_expires_at:%Y-%m-%d %H:%M}" if row.certificate_expires_at else ""
-        table.add_row(row.name, node_state(row), str(row.amphorae), row.agent_version or "", until)
+        table.add_row(
+            row.name, node_state(row), str(row.amphorae), row.overlay_ip or "none", row.agent_version or "", until)
     Console().print(table)
 
 

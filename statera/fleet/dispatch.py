@@ -25,11 +25,12 @@ from statera.model.tree import LoadBalancer
 from statera.store import limits, reports
 from statera.store import placements as placed
 from statera.store.engine import Store
+from statera.store.nodes import overlay_addresses
 from statera.store.placements import Placement
 from statera.store.secrets import Sealer, of_load_balancer
 from statera.store.seen import load_amphorae
 from statera.store.trees import load_tree
-from statera.wire import SPEC_VERSION, Applied, LocalNetwork, Put, Roster, encode
+from statera.wire import SPEC_VERSION, Applied, LocalNetwork, Overlay, Put, Roster, encode
 
 LOG = logging.getLogger(__name__)
 
@@ -49,6 +50,19 @@ class Wake(Protocol):
 
     def close(self) -> None:
         """End the wait that is under way."""
+
+
+class Fabric(Struct, frozen=True):
+    """What every node is to know: the networks, and by node id where the others take frames of them."""
+
+    networks: tuple[LocalNetwork, ...] = ()
+    addresses: Mapping[str, str] = {}
+
+    def around(self, node_id: str) -> Overlay | None:
+        """The overlay as this node sees it, None if the others cannot reach it."""
+        own = self.addresses.get(node_id)
+        others = (address for address in self.addresses.values() if address != own)
+        return Overlay(local=own, peers=tuple(sorted(others))) if own else None
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -78,7 +92,7 @@ class Dispatcher:
         self._threads = threads
         self._sealer = sealer
         self._lock = asyncio.Lock()
-        self._known_networks: tuple[LocalNetwork, ...] = ()
+        self._known_fabric = Fabric()
 
     async def run(self, wake: Wake, waiting: Executor, sweep_seconds: float = SWEEP_SECONDS) -> None:
         """Look whenever *wake* says so, and at everything every *sweep_seconds*; *waiting* is its own thread."""
@@ -102,49 +116,53 @@ class Dispatcher:
     async def welcome(self, session: Session) -> None:
         """Tell a node that has just connected everything, and take in what it runs."""
         async with self._lock:
-            mine, networks = await self._read(lambda connection: (
-                placed.on_node(connection, session.node_id), self._networks(connection)))
+            mine, fabric = await self._read(lambda connection: (
+                placed.on_node(connection, session.node_id), self._fabric(connection)))
             for placement in mine:
                 self._note_running(session, placement)
-            await self._tell({session: session.everything(mine)}, networks)
+            await self._tell({session: session.everything(mine)}, fabric)
 
     async def look(self) -> int:
         """Tell nodes what has changed for load balancers with something under way; returns how much that was."""
         if not self._sessions:
             return 0
         async with self._lock:
-            found, networks = await self._read(lambda connection: (
-                placed.unsettled(connection, self._manager_id), self._networks(connection)))
+            found, fabric = await self._read(lambda connection: (
+                placed.unsettled(connection, self._manager_id), self._fabric(connection)))
             by_node = _by_node(found)
             concerned = [
                 session for session in self._welcomed()
-                if session.node_id in by_node or networks != self._known_networks]
-            self._known_networks = networks
-            await self._tell({session: session.changes(by_node[session.node_id]) for session in concerned}, networks)
+                if session.node_id in by_node or fabric != self._known_fabric]
+            self._known_fabric = fabric
+            await self._tell({session: session.changes(by_node[session.node_id]) for session in concerned}, fabric)
         return len(found)
 
     async def sweep(self) -> None:
         """Compare all that every node was told with the store; end connections that are not ours any more."""
         async with self._lock:
-            found, nodes, networks = await self._read(lambda connection: (
+            found, nodes, fabric = await self._read(lambda connection: (
                 placed.held(connection, self._manager_id), placed.held_nodes(connection, self._manager_id),
-                self._networks(connection)))
+                self._fabric(connection)))
             by_node = _by_node(found)
             strays = [session for session in self._welcomed() if session.node_id not in nodes]
             await self._tell({
                 session: session.everything(by_node[session.node_id])
                 for session in self._welcomed() if session.node_id in nodes
-            }, networks)
+            }, fabric)
         for session in strays:
             session.close("this node is removed or connected elsewhere")
 
     def _welcomed(self) -> list[Session]:
         return [session for session in self._sessions.values() if session.is_welcomed]
 
-    async def _tell(self, orders: Mapping[Session, Orders], networks: tuple[LocalNetwork, ...]) -> None:
+    def _fabric(self, connection: Connection) -> Fabric:
+        return Fabric(self._networks(connection), overlay_addresses(connection))
+
+    async def _tell(self, orders: Mapping[Session, Orders], fabric: Fabric) -> None:
         for session, order in orders.items():
             session.tell(Roster(
-                amphorae=tuple(sorted(order.amphorae)), networks=networks,
+                amphorae=tuple(sorted(order.amphorae)), networks=fabric.networks,
+                overlay=fabric.around(session.node_id),
                 report_seconds=self._settings.report_seconds, beat_seconds=self._settings.beat_seconds,
                 roots=self._roots(),
             ))

@@ -21,7 +21,7 @@ class AddressRange(Struct, frozen=True):
 
 
 class LocalNetwork(Struct, frozen=True, kw_only=True):
-    """A network that every host carries as the Linux bridge *bridge*."""
+    """A network that every host carries as the Linux bridge *bridge*; *vni* numbers it between hosts."""
 
     id: str
     project_id: str
@@ -32,6 +32,7 @@ class LocalNetwork(Struct, frozen=True, kw_only=True):
     existing_bridge: bool = False
     shared: bool = False
     mtu: int = 1500
+    vni: int | None = None
 
 
 class LocalSubnet(Struct, frozen=True, kw_only=True):
@@ -62,6 +63,13 @@ class LocalPort(Struct, frozen=True, kw_only=True):
     device_owner: str = ""
     admin_state_up: bool = True
     fixed_ips: tuple[tuple[str, str], ...] = ()
+
+
+FIRST_VNI, LAST_VNI = 4096, 2**24 - 1
+"""Low numbers are what operators give to VXLANs of their own."""
+
+OVERLAY_MTU = 1450
+"""What is left of 1500 when a frame travels inside of another: VXLAN over IPv4 takes 50 bytes."""
 
 
 def bridge_name(network_id: str) -> str:

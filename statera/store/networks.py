@@ -2,6 +2,7 @@
 """The book of local networks: who has which address. The api's `local` driver writes it."""
 
 from collections.abc import Collection, Mapping, Sequence
+from secrets import randbelow
 from typing import Any, TypeVar
 
 from msgspec import convert, structs
@@ -10,6 +11,8 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, se
 from statera import wire
 from statera.errors import AddressTaken, Conflict, InUse, NotFound, SubnetFull
 from statera.model.networks import (
+    FIRST_VNI,
+    LAST_VNI,
     LocalNetwork,
     LocalPort,
     LocalSubnet,
@@ -60,6 +63,8 @@ class NetworkBook:
             statement = select(tables.networks.c.id).where(tables.networks.c.bridge == network.bridge)
             if owner := connection.scalar(statement):
                 raise Conflict(f"Bridge {network.bridge} is already network {owner}.")
+            if network.vni is None and not network.existing_bridge:
+                network = structs.replace(network, vni=_free_vni(connection))
             connection.execute(insert(tables.networks).values(structs.asdict(network)))
             wake.announce(connection)
 
@@ -159,11 +164,19 @@ def local_networks(connection: Connection) -> tuple[wire.LocalNetwork, ...]:
     return tuple(
         wire.LocalNetwork(
             id=network.id, bridge=network.bridge, mtu=network.mtu, existing=network.existing_bridge,
-            project_id=network.project_id, shared=network.shared,
+            project_id=network.project_id, shared=network.shared, vni=network.vni,
             gateways=() if network.existing_bridge else tuple(gateways.get(network.id, ())),
         )
         for network in _networks(connection)
     )
+
+
+def _free_vni(connection: Connection) -> int:
+    """Any number that no network has: one of 16 million, so that two who ask at once hardly get the same."""
+    while True:
+        vni = FIRST_VNI + randbelow(LAST_VNI - FIRST_VNI + 1)
+        if connection.scalar(select(tables.networks.c.id).where(tables.networks.c.vni == vni)) is None:
+            return vni
 
 
 def _lock(connection: Connection, network_id: str) -> None:

@@ -35,6 +35,7 @@ class NodeRow(Struct, frozen=True, kw_only=True):
     hostname: str | None = None
     connected_at: datetime | None = None
     certificate_expires_at: datetime | None = None
+    overlay_ip: str | None = None
     lost: bool = False
 
 
@@ -117,10 +118,17 @@ def list_nodes(connection: Connection) -> list[NodeRow]:
             id=row.id, name=row.name, heard=bool(row.heard), drained=row.drained, amphorae=row.amphorae,
             zone=row.zone, agent_version=row.agent_version, hostname=row.hostname,
             connected_at=row.connected_at, certificate_expires_at=row.certificate_expires_at,
-            lost=row.lost_ms is not None,
+            overlay_ip=row.overlay_ip, lost=row.lost_ms is not None,
         )
         for row in connection.execute(statement)
     ]
+
+
+def overlay_addresses(connection: Connection) -> dict[str, str]:
+    """Where each node takes frames of the others' networks, by id: of all that said so once, lost ones too,
+    which may carry traffic still."""
+    rows = connection.execute(select(nodes.c.id, nodes.c.overlay_ip).where(nodes.c.overlay_ip.is_not(None)))
+    return {row.id: row.overlay_ip for row in rows}
 
 
 def drain(connection: Connection, name: str) -> int:
@@ -154,6 +162,7 @@ def remove(connection: Connection, name: str) -> str:
     if carried:
         raise Refused(f"{name} still carries {carried} amphorae; drain it first")
     connection.execute(delete(nodes).where(nodes.c.id == node_id))
+    announce(connection)  # the others send it no frames any more
     return node_id
 
 

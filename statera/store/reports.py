@@ -42,7 +42,8 @@ def connected(connection: Connection, manager_id: str, node_id: str, hello: Hell
     Load balancers that waited for a node, or for this one, are due.
     """
     before = connection.execute(
-        select(nodes.c.lost_ms, is_heard().label("heard")).where(nodes.c.id == node_id).with_for_update()
+        select(nodes.c.lost_ms, nodes.c.overlay_ip, is_heard().label("heard"))
+        .where(nodes.c.id == node_id).with_for_update()
     ).one_or_none()
     if before is None:
         return False
@@ -50,8 +51,11 @@ def connected(connection: Connection, manager_id: str, node_id: str, hello: Hell
         update(nodes).where(nodes.c.id == node_id).values(
             manager_id=manager_id, connected_at=utc_now(), lost_ms=None, agent_version=hello.agent_version,
             hostname=hello.hostname, features=list(hello.features), trusts=list(hello.trusts),
+            overlay_ip=hello.overlay_ip,
         )
     )
+    if before.overlay_ip != hello.overlay_ip:
+        announce(connection)
     connection.execute(
         update(load_balancers)
         .where(load_balancers.c.id.in_(_carried_by([node_id])),

@@ -315,6 +315,7 @@ nodes = Table(
     Column("lost_ms", BigInteger),
     Column("agent_version", String(64)),
     Column("hostname", String(255)),
+    Column("overlay_ip", String(64)),
     Column("features", JSON, nullable=False, default=list),
     Column("certificate_expires_at", Moment),
     Column("issuer", String(64)),
@@ -453,6 +454,7 @@ networks = Table(  # api, `local` network driver
     Column("existing_bridge", Boolean, nullable=False, default=False),
     Column("shared", Boolean, nullable=False, default=False),
     Column("mtu", Integer, nullable=False, default=1500),
+    Column("vni", Integer, unique=True, index=True),
     Column("created_at", Moment, nullable=False),
 )
 subnets = Table(

@@ -33,3 +33,15 @@ def test_a_pair_on_a_bridge_that_the_operator_plugged_together_serves_from_two_h
     api.wait_for(made["id"], "ACTIVE")
     until(lambda: {client.get(made["vip_address"]) for _ in range(6)} == {member.name for member in members})
     assert len(set(centre.placed(made["id"]).values())) == 2
+
+
+def test_a_network_spans_all_hosts_without_anything_plugged(centre: DataCentre) -> None:
+    api = centre.api()
+    network = centre.new_network(api, "10.78.0.0/24")
+    a, _, c = centre.hosts
+    member, client = a.plug(network.bridge, network.address(10)), c.plug(network.bridge, network.address(20))
+    member.serve("a")
+    made = api.post("/v2/lbaas/loadbalancers", tree(network, [member]))["loadbalancer"]
+    api.wait_for(made["id"], "ACTIVE")
+    until(lambda: client.get(made["vip_address"]) == "a")
+    assert len(set(centre.placed(made["id"]).values())) == 2

@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct, UnsetType, structs
 
 from statera.errors import BadField, BadRequest, Forbidden, InUse, NotFound
 from statera.model.networks import (
+    OVERLAY_MTU,
     AddressRange,
     LocalNetwork,
     LocalPort,
@@ -25,6 +26,7 @@ from statera.store.networks import NetworkBook
 
 RENAMED = frozenset({"name", "description"})
 BRIDGE_NAME_LENGTH = 15
+PLAIN_MTU = 1500
 
 Shown = dict[str, Any]
 Body = TypeVar("Body", bound="Owned")
@@ -52,7 +54,7 @@ class Owned(Struct, forbid_unknown_fields=True, kw_only=True):
 class NetworkBody(Owned, kw_only=True):
     admin_state_up: bool = True
     shared: bool = False
-    mtu: int = 1500
+    mtu: int | None = None
     port_security_enabled: bool = False
     router_external: bool = msgspec.field(name="router:external", default=False)
     network_type: str | None = msgspec.field(name="provider:network_type", default=None)
@@ -105,9 +107,10 @@ class Desk:
         wish = parse(NetworkBody, body)
         check_network(wish, who)
         id = str(uuid4())
+        mtu = wish.mtu or (PLAIN_MTU if wish.bridge else OVERLAY_MTU)
         self.book.add_network(LocalNetwork(
             id=id, project_id=owner(wish, who), name=wish.name, description=wish.description, shared=wish.shared,
-            mtu=wish.mtu, bridge=wish.bridge or bridge_name(id), existing_bridge=bool(wish.bridge), created_at=now(),
+            mtu=mtu, bridge=wish.bridge or bridge_name(id), existing_bridge=bool(wish.bridge), created_at=now(),
         ))
         return id
 
@@ -187,7 +190,7 @@ def check_network(wish: NetworkBody, who: Who) -> None:
     """Raise for a network that no host could carry."""
     if not wish.admin_state_up:
         raise BadField("admin_state_up", False, "Local networks are always up.")
-    if not 68 <= wish.mtu <= 65535:
+    if wish.mtu is not None and not 68 <= wish.mtu <= 65535:
         raise BadField("mtu", wish.mtu, "It must be from 68 to 65535.")
     if wish.network_type not in (None, "flat", "local"):
         raise BadField("provider:network_type", wish.network_type, "It must be flat or local.")

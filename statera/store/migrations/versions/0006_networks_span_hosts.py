@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks have a number between hosts, and nodes say where they take frames of them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+FIRST_VNI = 4096
+
+
+def upgrade() -> None:
+    op.add_column("nodes", sa.Column("overlay_ip", sa.String(64)))
+    op.add_column("networks", sa.Column("vni", sa.Integer()))
+    networks = sa.table("networks", sa.column("id"), sa.column("vni"), sa.column("existing_bridge"))
+    connection = op.get_bind()
+    made = sa.select(networks.c.id).where(networks.c.existing_bridge.is_(sa.false())).order_by(networks.c.id)
+    for vni, id in enumerate(connection.scalars(made).all(), FIRST_VNI):
+        connection.execute(networks.update().where(networks.c.id == id).values(vni=vni))
+    op.create_index("ix_networks_vni", "networks", ["vni"], unique=True)

@@ -23,6 +23,7 @@ FIRST, TCP, ALL, CIDRS = (
     "one-http-listener", "tcp-passthrough-and-shared-pool", "every-header-limit-and-timeout", "allowed-cidrs")
 TLS, REENCRYPTED, COOKIES, MONITOR = (
     "tls-from-clients", "tls-to-members", "cookies-of-both-kinds", "http-monitor-and-special-members")
+MONITORS = "monitors-of-every-type"
 FLOWS, HASHES, PAIR, L7, METRICS = (
     "udp-beside-tcp-on-one-port", "udp-persistence-and-hashes", "a-pair-with-two-families",
     "l7-policies-of-every-kind", "metrics-for-prometheus")
@@ -36,6 +37,7 @@ SECTIONS = {
         Feature("UDP listener", "meta l4proto udp dnat", FLOWS, KERNEL),
         Feature("SCTP listener", "meta l4proto sctp dnat", HASHES, KERNEL),
         Feature("PROMETHEUS listener", "path /metrics", METRICS, f"{AGENT}, behind HAProxy"),
+        Feature("PROMETHEUS listener, by TLS", by=f"{AGENT}, behind {HAPROXY}"),
         Feature("several listeners", "frontend l4", TCP),
         Feature("TCP and UDP on one port", ". udp .", FLOWS, f"{HAPROXY} and {KERNEL}"),
         Feature("no default pool"),
@@ -53,6 +55,9 @@ SECTIONS = {
     ),
     "TLS from clients": (
         Feature("SNI", "ssl crt-list", TLS),
+        Feature("a chain of certificates", "ssl crt-list", TLS),
+        Feature("alpn_protocols", "alpn h2,http/1.1,http/1.0", TLS),
+        Feature("HTTP/2 from clients", "alpn h2", TLS),
         Feature("tls_versions", "ssl-min-ver TLSv1.2 ssl-max-ver TLSv1.3", TLS),
         Feature("tls_ciphers", "ciphersuites TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256", TLS),
         Feature("client_authentication OPTIONAL", "verify optional", TLS),
@@ -68,6 +73,8 @@ SECTIONS = {
         Feature("HTTP pool of a TCP listener", "mode http", TCP),
         Feature("pool protocol PROXY", "send-proxy", TCP),
         Feature("pool protocol PROXYV2", "send-proxy-v2", COOKIES),
+        Feature("pool protocol HTTPS", "mode tcp", TCP),
+        Feature("PROXYV2 with the client's certificate", "send-proxy-v2-ssl-cn", TLS),
         Feature("ROUND_ROBIN", "balance roundrobin", FIRST),
         Feature("LEAST_CONNECTIONS", "balance leastconn", ALL),
         Feature("SOURCE_IP", "balance source", TCP),
@@ -79,6 +86,9 @@ SECTIONS = {
         Feature("backup members", "backup", MONITOR),
         Feature("tls_enabled", "ssl verify none", REENCRYPTED),
         Feature("CA of members", "ca-file p1.authority.pem", REENCRYPTED),
+        Feature("CRL of members", "crl-file p1.revocations.pem", REENCRYPTED),
+        Feature("HTTP/2 to members", "alpn h2,http/1.1", REENCRYPTED),
+        Feature("tls_versions and tls_ciphers to members", "ciphers ECDHE-ECDSA-AES128-GCM-SHA256", REENCRYPTED),
         Feature("our certificate, shown to members", "crt p1.default.pem", REENCRYPTED),
         Feature("ROUND_ROBIN of datagrams", "numgen inc mod 3", FLOWS, KERNEL),
         Feature("SOURCE_IP and SOURCE_IP_PORT of datagrams", "jhash ip saddr . th sport", HASHES, KERNEL),
@@ -88,7 +98,23 @@ SECTIONS = {
                 KERNEL),
         Feature("weight 0 of datagrams", by=KERNEL),
     ),
-    "Health monitors and statuses": (
+    "Health monitors": (
+        Feature("TCP monitor", "check inter 5s fall 3 rise 2", MONITORS),
+        Feature("HTTP monitor", "option httpchk", MONITORS),
+        Feature("HTTPS monitor", "check-ssl verify none", MONITORS),
+        Feature("TLS-HELLO monitor", "check-ssl verify none", MONITORS),
+        Feature("PING monitor", "ICMP, then `set server … health`", by=AGENT),
+        Feature("TCP monitor of datagrams", "connects", by=AGENT),
+        Feature("HTTP monitor of datagrams", "asks", by=AGENT),
+        Feature("UDP-CONNECT monitor", "a datagram that must not be refused", by=AGENT),
+        Feature("SCTP monitor", "INIT, answered by INIT-ACK", by=AGENT),
+        Feature("PING monitor of datagrams", "ICMP", by=AGENT),
+        Feature("max_retries and max_retries_down", "fall 3 rise 2", MONITORS, f"{HAPROXY} and {AGENT}"),
+        Feature("expected_codes", "http-check expect status 200,202-204", MONITOR, f"{HAPROXY} and {AGENT}"),
+        Feature("http_method", "http-check send meth HEAD", MONITOR, f"{HAPROXY} and {AGENT}"),
+        Feature("url_path", "uri '/up?a=1&b=it'", MONITOR, f"{HAPROXY} and {AGENT}"),
+        Feature("http_version and domain_name", "ver HTTP/1.1 hdr Host", MONITOR, f"{HAPROXY} and {AGENT}"),
+        Feature("monitor_address and monitor_port", "addr 10.0.0.31 port 8080", MONITOR, f"{HAPROXY} and {AGENT}"),
         Feature("a monitor of a TLS pool speaks TLS", "check-ssl", REENCRYPTED),
     ),
     "VIPs and networks": (

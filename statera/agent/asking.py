@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from msgspec import Struct
 
 from statera.agent import sctp
+from statera.render.text import address
 from statera.wire import MonitorSpec
 
 MOST_HEAD = 4096
@@ -61,7 +62,7 @@ async def by_connection(target: Target, open_: Open) -> None:
 async def by_http(target: Target, open_: Open) -> None:
     loop = asyncio.get_running_loop()
     async with connected(target, open_, kind=socket.SOCK_STREAM) as link:
-        await loop.sock_sendall(link, request(target.monitor))
+        await loop.sock_sendall(link, request(target))
         head = b""
         while b"\n" not in head and len(head) < MOST_HEAD and (data := await loop.sock_recv(link, MOST_HEAD)):
             head += data
@@ -70,9 +71,11 @@ async def by_http(target: Target, open_: Open) -> None:
         raise ConnectionError(f"answered {head[:40]!r}")
 
 
-def request(monitor: MonitorSpec) -> bytes:
+def request(target: Target) -> bytes:
+    """RFC 9112, 3.2: without a host servers refuse HTTP/1.1; by default it is the member's own address."""
+    monitor = target.monitor
     version = "1.1" if monitor.http_version == 1.1 else "1.0"
-    host = [f"Host: {monitor.domain_name or ''}"] if version == "1.1" else []
+    host = [f"Host: {monitor.domain_name or address(target.address)}"] if version == "1.1" else []
     first = f"{monitor.http_method or 'GET'} {monitor.url_path or '/'} HTTP/{version}"
     return "\r\n".join([first, *host, "Connection: close", "", ""]).encode()
 

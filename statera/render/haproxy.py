@@ -85,7 +85,8 @@ def render(spec: Spec, machine: Machine) -> str:
         section("defaults", DEFAULTS),
         *(section(f"frontend {name(listener.id)}", frontend_lines(listener, spec, machine))
           for listener in spec.listeners),
-        *(section(f"backend {name(backend_name(pool.id, listener))}", backend_lines(pool, listener, machine))
+        *(section(f"backend {name(backend_name(pool.id, listener))}",
+                  backend_lines(pool, listener, spec=spec, machine=machine))
           for listener, pool in backends(spec)),
         *(section(head, lines) for head, lines in metrics.sections(spec, machine.run)),
     ]
@@ -184,7 +185,7 @@ def frontend_lines(listener: ListenerSpec, spec: Spec, machine: Machine) -> Iter
         yield f"default_backend {name(backend_name(listener.default_pool_id, listener))}"
 
 
-def backend_lines(pool: PoolSpec, listener: ListenerSpec, machine: Machine) -> Iterator[str]:
+def backend_lines(pool: PoolSpec, listener: ListenerSpec, *, spec: Spec, machine: Machine) -> Iterator[str]:
     mode = backend_mode(pool, listener)
     yield f"mode {mode}"
     yield from logs.backend_lines(machine.logs)
@@ -199,7 +200,7 @@ def backend_lines(pool: PoolSpec, listener: ListenerSpec, machine: Machine) -> I
         persist = one_of(PERSISTENCES, "session_persistence", pool.session_persistence.type)
         yield persist(pool.session_persistence, pool.id)
     if pool.monitor:
-        yield from monitor_lines(pool.monitor)
+        yield from monitor_lines(pool.monitor, spec)
     for number, member in numbered(pool.members):
         yield f"server {server(pool, listener, member=member, number=number)}{'' if member.enabled else ' disabled'}"
 
@@ -242,14 +243,16 @@ def by_application_cookie(persistence: PersistenceSpec, _pool_id: str) -> str:
 PERSISTENCES = {"SOURCE_IP": by_source, "HTTP_COOKIE": by_own_cookie, "APP_COOKIE": by_application_cookie}
 
 
-def monitor_lines(monitor: MonitorSpec) -> Iterator[str]:
+def monitor_lines(monitor: MonitorSpec, spec: Spec) -> Iterator[str]:
     by_http, _ = one_of(MONITORS, "health monitor type", monitor.type)
     yield f"timeout check {monitor.timeout}s"
     if not by_http:
         return
     method = one_of(METHODS, "http_method", monitor.http_method or "GET")
     version = "1.1" if monitor.http_version == 1.1 else "1.0"
-    host = f" hdr Host {literal(monitor.domain_name)}" if monitor.domain_name and version == "1.1" else ""
+    # RFC 9112, 3.2: without a host servers refuse HTTP/1.1.
+    asked = literal(monitor.domain_name) if monitor.domain_name else address(spec.vips[0].ip)
+    host = f" hdr Host {asked}" if version == "1.1" else ""
     yield "option httpchk"
     yield f"http-check send meth {method} uri {quote(monitor.url_path or '/')} ver HTTP/{version}{host}"
     yield f"http-check expect status {codes(monitor.expected_codes or '200')}"

@@ -2,7 +2,7 @@
 """Members for the amphora tests: HTTP on port 80 says who was asked and how, TCP and UDP on port 90 echo.
 
 Port 70 says all that it heard, as hexadecimal digits. On port 80 `X-Wait` is how many seconds to think first,
-`/become/503,200` what to answer to checks of `/health` from now on, the last for ever, and `/checks` how they asked.
+`/become/503,200` what to answer to checks of `/health` from now on, the last for ever, `/checks` how they asked since.
 SCTP on port 90 accepts, elsewhere refuses: by hand, as most kernels at hand speak none.
 """
 
@@ -27,7 +27,7 @@ def answer(who: str, head: str) -> tuple[str, dict[str, object]]:
     headers = dict(line.split(": ", 1) for line in lines if ": " in line)
     path = request.split(" ")[1]
     if path.startswith("/become/"):
-        HEALTH[who] = path.removeprefix("/become/").split(",")
+        HEALTH[who], CHECKS[who] = path.removeprefix("/become/").split(","), []
     if path == "/checks":
         return "200", {"checks": CHECKS[who]}
     if not path.startswith("/health"):
@@ -47,6 +47,8 @@ async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
                 f"HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\n"
                 f"Set-Cookie: APP={who}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
             await writer.drain()
+            if "connection: close" in head.lower():
+                return
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
     finally:

@@ -20,6 +20,7 @@ def flow_spec(lab, check, *members):
     return lab.spec(listeners=(listener,), pools=(pool,))
 
 
+@pytest.mark.carries("monitor_address and monitor_port")
 @pytest.mark.parametrize(("check", "good", "bad"), [
     pytest.param(monitor("UDP-CONNECT"), 90, 91, id="udp-connect"),
     pytest.param(monitor("TCP"), 90, 91, id="tcp"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Members that speak TLS on port 443 and say how they were spoken to: version, ALPN, host, client certificate."""
+"""Members that speak TLS on port 443 and say how they were spoken to: version, ALPN, host, cipher, client certificate."""
 
 import asyncio
 import json
@@ -14,12 +14,14 @@ async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     peer = writer.get_extra_info("peercert") or {}
     client = next((value for ((name, value),) in peer.get("subject", ()) if name == "commonName"), None)
     tls = {"version": made.version(), "alpn": made.selected_alpn_protocol(), "client": client,
-           "host": HOSTS.pop(made, None)}
+           "host": HOSTS.pop(made, None), "cipher": made.cipher()[0]}
     try:
-        while await reader.readuntil(b"\r\n\r\n"):
+        while head := await reader.readuntil(b"\r\n\r\n"):
             body = json.dumps({"who": who, "tls": json.dumps(tls)}).encode()
             writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
             await writer.drain()
+            if b"connection: close" in head.lower():
+                return
     except (asyncio.IncompleteReadError, OSError):
         pass
     finally:

@@ -2,9 +2,10 @@
 """When a member counts as up, and what is asked of it."""
 
 import pytest
+from msgspec.structs import replace
 
 from statera.agent import sctp
-from statera.agent.asking import checksum, expects, request
+from statera.agent.asking import Target, checksum, expects, request
 from statera.agent.checks import beat, carried, is_up
 from statera.wire import MonitorSpec
 
@@ -50,7 +51,11 @@ def test_expected_codes(codes, good, bad):
 def test_a_host_is_named_to_http_1_1():
     named = MonitorSpec(type="HTTP", delay=1, timeout=1, max_retries=1, http_version=1.1, domain_name="example.org",
                         http_method="HEAD", url_path="/up")
-    assert request(named) == b"HEAD /up HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n"
+    asked = request(Target(named, "10.0.0.1", 80))
+    assert asked == b"HEAD /up HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n"
+    nameless = replace(named, domain_name=None)
+    assert b"\r\nHost: [fd00::1]\r\n" in request(Target(nameless, "fd00::1", 80))
+    assert b"Host" not in request(Target(replace(named, http_version=1.0), "10.0.0.1", 80))
 
 
 def test_a_checksum_makes_the_whole_sum_up_to_nothing():

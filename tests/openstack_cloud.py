@@ -5,8 +5,12 @@
 """
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +24,25 @@ from statera.drivers.protocols import Caller
 
 WARNINGS = ("DeprecationWarning", "PendingDeprecationWarning")
 """The SDK warns about parts of itself."""
+
+
+PROGRAMS = Path(sys.executable).parent
+SECONDS = 120.0
+"""Longest wait for anything: clouds are slow."""
+
+
+def until(claim: Callable[[], Any], *, seconds: float = SECONDS) -> Any:
+    """Wait for something true and return it."""
+    end = time.monotonic() + seconds
+    while not (found := claim()):
+        assert time.monotonic() < end, "it never became true"
+        time.sleep(0.1)
+    return found
+
+
+def run(*command: str, check: bool = True) -> str:
+    """What the command says."""
+    return subprocess.run(command, check=check, capture_output=True, text=True, timeout=SECONDS).stdout
 
 
 class Tenant(Struct, frozen=True):

@@ -267,6 +267,11 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def family(pids: Iterable[int]) -> list[int]:
+    """The processes with all that they started."""
+    return [member for pid in pids for member in (pid, *family(children(pid)))]
+
+
 def command_line(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]

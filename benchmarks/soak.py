@@ -23,7 +23,7 @@ import click
 from msgspec import Struct
 
 from benchmarks.client import Api, Document, Unanswered, until
-from benchmarks.rig import children, command, free_ports, pss_bytes
+from benchmarks.rig import command, family, free_ports, pss_bytes
 
 ROOT = Path(__file__).parent.parent
 SERVICES = ("octavia-api", "octavia-worker", "octavia-housekeeping")
@@ -163,10 +163,6 @@ def sample(load: Load, pids: Sequence[int], spent_ms: float) -> Sample:
         answers=len(took), lives=lives, median_ms=percentiles[49], p99_ms=percentiles[98],
         cpu_ms=(cpu_ms(pids) - spent_ms) / max(1, len(took)), memory_mib=pss_bytes(family(pids)) / 2**20,
         files=sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in family(pids)))
-
-
-def family(pids: Sequence[int]) -> list[int]:
-    return [*pids, *(child for pid in pids for child in children(pid))]
 
 
 def cpu_ms(pids: Sequence[int]) -> float:

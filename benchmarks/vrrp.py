@@ -24,7 +24,7 @@ from benchmarks import rig
 from benchmarks.client import Api, Document, tree, until
 from benchmarks.jobs import Row
 from benchmarks.main_job import table
-from statera.agent import namespace, process
+from statera.agent import legs, namespace, process
 from statera.agent.files import Home
 
 TARGET_SECONDS = 0.5
@@ -140,7 +140,7 @@ def cut_off(pair: Pair) -> None:
     """All processes of the namespace killed and its leg down, as if its machine had lost power."""
     home = pair.serving()
     victims = namespace.processes(home.amphora_id)
-    leg = namespace.outer_name(home.amphora_id, "eth1")
+    leg = legs.outer_name(home.amphora_id, "eth1")
     subprocess.run(["ip", "link", "set", leg, "down"], check=True)
     for pid in victims:
         process.send(pid, signal.SIGKILL)

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine, create_engine, make_url
 
 from benchmarks import servers
 from benchmarks.client import Api, Unanswered, until
-from benchmarks.peers import octavia
+from benchmarks.peers import upstream
 from benchmarks.rig import children, command, free_ports, processor_seconds, pss_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +29,7 @@ class Side(Struct, frozen=True, kw_only=True):
     url: str
     engine: Engine
     process: int
+    configuration: Path
     unlock: tuple[str, ...] = ()
 
     @property
@@ -74,14 +75,15 @@ cert_manager = noop
     options = ["--config-file", str(file)]
     run([command("octavia-db-manage"), *options, "upgrade", "head"], folder / "statera.log")
     with serving([command("octavia-api"), *options], port, folder / "statera.log") as pid:
-        yield Side(name="Statera", url=f"http://127.0.0.1:{port}", engine=create_engine(url), process=pid)
+        yield Side(name="Statera", url=f"http://127.0.0.1:{port}", engine=create_engine(url), process=pid,
+                   configuration=file)
 
 
 @contextlib.contextmanager
-def upstream(url: str, folder: Path) -> Iterator[Side]:
+def octavia(url: str, folder: Path) -> Iterator[Side]:
     """The peer's api with its noop provider, on an empty database of its own."""
     [port] = free_ports(1)
-    file, programs = folder / "octavia.conf", octavia.programs()
+    file, programs = folder / "octavia.conf", upstream.programs()
     file.write_text(f"""\
 [DEFAULT]
 transport_url = fake://
@@ -109,8 +111,8 @@ cert_manager = noop_cert_manager
     settings = {"OCTAVIA_CONF": str(file), "PYTHONPATH": str(ROOT)}
     with serving(serve, port, folder / "octavia.log", settings) as pid:
         yield Side(
-            name=octavia.RELEASE.replace("==", " ").capitalize(), url=f"http://127.0.0.1:{port}",
-            engine=create_engine(url), process=pid, unlock=UNLOCK)
+            name=upstream.RELEASE.replace("==", " ").capitalize(), url=f"http://127.0.0.1:{port}",
+            engine=create_engine(url), process=pid, configuration=file, unlock=UNLOCK)
 
 
 UNLOCK = tuple(
@@ -130,7 +132,7 @@ def both(database: str, folder: Path) -> Iterator[tuple[Side, Side]]:
     with contextlib.ExitStack() as stack:
         urls = _two_databases(stack, database, folder)
         ours = stack.enter_context(statera(urls[0], folder))
-        theirs = stack.enter_context(upstream(urls[1], folder))
+        theirs = stack.enter_context(octavia(urls[1], folder))
         yield ours, theirs
         for side in (ours, theirs):
             side.engine.dispose()

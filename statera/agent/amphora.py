@@ -24,6 +24,8 @@ from statera.agent.apply import How, Plan, awake
 from statera.agent.checks import Checks
 from statera.agent.files import Home, read, write
 from statera.agent.flows import Flows
+from statera.agent.limits import Limits
+from statera.agent.logs import Log, Office
 from statera.agent.metrics import Metrics
 from statera.agent.probe import Probe
 from statera.agent.proxy import Proxy
@@ -33,6 +35,7 @@ from statera.errors import DriverError, GiveUp, TryAgain
 from statera.model.fleet import Role
 from statera.render import nftables
 from statera.render.haproxy import Machine
+from statera.render.logs import Logs
 from statera.wire import SPEC_VERSION, Address, Applied, Gone, Interface, Spec, Up
 
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.1, 30.0
@@ -64,7 +67,7 @@ class Amphora:
 
     def __init__(
         self, home: Home, emit: Callable[[Up], None], *, machine: Machine, command: str, netlink: Executor,
-        gate: asyncio.Semaphore,
+        gate: asyncio.Semaphore, office: Office,
     ) -> None:
         self.home = home
         self._emit = emit
@@ -75,7 +78,9 @@ class Amphora:
         self._flows = Flows(home, self._enter)
         self._checks = Checks(home, self._enter, changed=self._heed)
         self._metrics = Metrics(home, self._enter, self._flows)
-        self._probe = Probe(home, self._proxy, self._flows, self._checks, emit)
+        self._log = Log(home, self._enter, office, machine.logs or Logs())
+        self._limits = Limits(home, machine, self._log)
+        self._probe = Probe(home, self._proxy, self._flows, self._checks, emit, limits=self._limits)
         self._vrrp = Vrrp(home, died=self._wake.set)
         self._wanted: Spec | None = None
         self._stored: Spec | None = None
@@ -121,6 +126,7 @@ class Amphora:
         self._probe.save()
         self._flows.save()
         self._flows.close()
+        self._log.close()
 
     async def remove(self) -> None:
         """Remove everything of it from the node and say `Gone`."""
@@ -206,10 +212,12 @@ class Amphora:
         touched = [await self._plug(spec), await self._shield(spec)]
         self._checks.follow(spec)
         touched.append(await self._flows.follow(spec, self._checks.down))
+        await self._log.follow(spec)
         if plan.how == "reload":
             await self._enter(functools.partial(namespace.claim, spec.amphora_id, self._proxy.new_doors(spec)))
             await self._probe.last_count()
         plan = await self._proxy.follow(plan)
+        self._limits.follow(spec)
         await self._proxy.heal(self._checks.words())
         await self._metrics.follow(spec)
         await self._vrrp.follow(spec)
@@ -242,6 +250,7 @@ class Amphora:
             # Nothing of an earlier namespace holds in a new one.
             self.home.filter.unlink(missing_ok=True)
             self._flows.forget()
+            self._log.forget()
             await self._metrics.close()
             await self._proxy.end()
         self._wiring = wiring

@@ -33,6 +33,7 @@ class Home:
         self.filter = self.folder / "filter.nft"
         self.flows = self.folder / "flows.nft"
         self.flow_counters = self.folder / "flow_counters.json"
+        self.logs = self.folder / "logs"
         self.down = self.folder / "down.json"
         self.run = RUN / amphora_id
         self.chroot = self.run / "empty"

@@ -17,12 +17,14 @@ from pyroute2.netlink.exceptions import NetlinkError
 from statera.agent import bridges, overlay, process
 from statera.agent.amphora import Amphora
 from statera.agent.files import Home, homes, networks_file, overlay_file, write
+from statera.agent.logs import Office
 from statera.agent.process import program
 from statera.agent.teardown import stored_networks, stored_overlay
 from statera.config import Settings
 from statera.errors import DriverError, GiveUp, SetupError
 from statera.render import gateways
 from statera.render.haproxy import Machine
+from statera.render.logs import FORMAT, HEADS, Logs
 from statera.wire import Applied, LocalNetwork, Overlay, Roster, Spec, Up
 
 MOST_THREADS = 4
@@ -54,6 +56,7 @@ class Host:
         self._report_seconds = settings.health_manager.report_seconds
         self._reporting: asyncio.Task[None] | None = None
         self._machine: Machine | None = None
+        self._office = Office(settings.amphora_agent)
 
     async def start(self) -> None:
         """Adopt what an earlier agent left running and restore what does not run, from the disk alone.
@@ -63,6 +66,7 @@ class Host:
         """
         self._machine = machine_of(self._settings)
         _log.info("this host's limit of open files allows %d connections of an amphora", self._machine.most_connections)
+        self._office.relay.start()
         self._networks, self._overlay = stored_networks(self._state), stored_overlay(self._state)
         await self._ensure_networks()
         for home in homes(self._state):
@@ -105,6 +109,7 @@ class Host:
         if behind:
             await asyncio.wait(behind, timeout=STOP_SECONDS)
         await asyncio.gather(*(amphora.stop() for amphora in self._amphorae.values()))
+        self._office.relay.stop()
         self._netlink.shutdown()
 
     def _restore(self, home: Home) -> None:
@@ -130,7 +135,8 @@ class Host:
         machine = msgspec.structs.replace(self._machine, run=str(home.run), chroot=str(home.chroot))
         command = self._settings.haproxy_amphora.haproxy_cmd
         return Amphora(
-            home, self._emit, machine=machine, command=command, netlink=self._netlink, gate=self._gate)
+            home, self._emit, machine=machine, command=command, netlink=self._netlink, gate=self._gate,
+            office=self._office)
 
     async def _remove(self, amphora: Amphora) -> None:
         while True:
@@ -220,7 +226,19 @@ def machine_of(settings: Settings) -> Machine:
         most_connections=most_connections(descriptors),
         default_connection_limit=settings.haproxy_amphora.default_connection_limit,
         hard_stop_seconds=settings.agent.hard_stop_seconds,
+        memory_mb=settings.agent.memory_mb,
+        logs=logs_of(settings),
     )
+
+
+def logs_of(settings: Settings) -> Logs:
+    """What amphorae of this node log, and in which form. Raise `SetupError` for a form that there is not."""
+    proxies, own = settings.haproxy_amphora, settings.amphora_agent
+    if own.log_header_format not in HEADS:
+        raise SetupError(f"[amphora_agent] log_header_format = {own.log_header_format} is none of {', '.join(HEADS)}")
+    return Logs(
+        flow_format=(proxies.user_log_format or FORMAT) if proxies.connection_logging else None,
+        flow_facility=own.user_log_facility, admin_facility=own.administrative_log_facility, head=own.log_header_format)
 
 
 def most_connections(descriptors: int) -> int:

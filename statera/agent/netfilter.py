@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -20,6 +21,9 @@ GET_OBJECTS = 0x0A13
 FAMILY_ANY, FAMILY_INET = 0, 1
 COUNTER = 1
 TUPLE_ORIGINAL, TUPLE_REPLY, STATUS, MARK = 1, 2, 3, 8
+COUNTERS_ORIGINAL, COUNTERS_REPLY, TIMES = 9, 10, 20
+FLOW_ENDED, ENDINGS = 0x102, 1 << 2
+"""The kind of message, and the group of those who hear it."""
 IP, PROTO = 1, 2
 OBJECT_TABLE, OBJECT_NAME, OBJECT_TYPE, OBJECT_DATA = 1, 2, 3, 4
 TRANSLATED = 0x20
@@ -47,6 +51,45 @@ class Flow(Struct, frozen=True):
     @property
     def end(self) -> tuple[str, int]:
         return self.member, self.member_port
+
+
+class Ending(Struct, frozen=True):
+    """A flow that is over: who had come, what went through it, when it began and ended (seconds since 1970)."""
+
+    flow: Flow
+    client: str
+    client_port: int
+    bytes_in: int
+    bytes_out: int
+    began: float
+    ended: float
+
+
+def endings() -> socket.socket:
+    """A socket that hears of each flow's end in the namespace in which the calling thread is; read it by `ending`."""
+    for name in ("nf_conntrack_acct", "nf_conntrack_timestamp"):
+        Path(f"/proc/sys/net/netfilter/{name}").write_text("1")
+    heard = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+    heard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    heard.bind((0, ENDINGS))
+    return heard
+
+
+def ending(message: bytes) -> Ending | None:
+    """What the kernel says of a flow's end; None for what is none of ours: its destination was not translated."""
+    length, kind = struct.unpack_from("=IH", message)
+    attributes = _parse(message[20:length])
+    status = int.from_bytes(attributes.get(STATUS, b""), "big")
+    if kind != FLOW_ENDED or not status & TRANSLATED or TUPLE_REPLY not in attributes:
+        return None
+    original, times = _parse(attributes[TUPLE_ORIGINAL]), _parse(attributes.get(TIMES, b""))
+    into, out = (_parse(attributes.get(kind, b"")) for kind in (COUNTERS_ORIGINAL, COUNTERS_REPLY))
+    began, ended = (int.from_bytes(times.get(which, b""), "big") / 1e9 for which in (1, 2))
+    return Ending(
+        flow=_flow(message[16], attributes), client=_address(original[IP], 1),
+        client_port=int.from_bytes(_parse(original[PROTO]).get(2, b""), "big"),
+        bytes_in=int.from_bytes(into.get(2, b""), "big"), bytes_out=int.from_bytes(out.get(2, b""), "big"),
+        began=began, ended=ended)
 
 
 class Netfilter:

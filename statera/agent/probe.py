@@ -2,7 +2,6 @@
 """From HAProxy's own tables to reports: words and totals for what an amphora serves, said when they change."""
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -12,6 +11,7 @@ from statera.agent import namespace, runtime
 from statera.agent.checks import Checks
 from statera.agent.files import Home, keep, read
 from statera.agent.flows import Flows
+from statera.agent.limits import Limits
 from statera.agent.proxy import Proxy
 from statera.agent.tally import Tally, totals
 from statera.errors import TryAgain
@@ -37,12 +37,15 @@ MEMBER_SEVERITY = ("no check", "UP", "MAINT", "DRAIN", "NOLB", "DOWN")
 class Probe:
     """Watches one amphora's HAProxy, and the flows beside it."""
 
-    def __init__(self, home: Home, proxy: Proxy, flows: Flows, checks: Checks, emit: Callable[[Up], None]) -> None:
+    def __init__(
+        self, home: Home, proxy: Proxy, flows: Flows, checks: Checks, emit: Callable[[Up], None], *, limits: Limits,
+    ) -> None:
         self._home = home
         self._proxy = proxy
         self._flows = flows
         self._checks = checks
         self._emit = emit
+        self._limits = limits
         self._said: Report | None = None
         self._tally = Tally()
         self._saved = 0.0
@@ -92,16 +95,20 @@ class Probe:
         except TryAgain as error:
             _log.warning("amphora %s: its totals lack what its last worker counted: %s", self._home.amphora_id, error)
 
-    async def count(self) -> list[dict[str, str]]:
-        """Take in the counters of all living workers, old ones that finish connections too; the newest one's table."""
+    async def count(self) -> tuple[dict[str, str], list[dict[str, str]]]:
+        """Take in the counters of all living workers, old ones that finish connections too.
+
+        Returns what the newest one says of itself, and its table.
+        """
         answer = await runtime.ask(self._home.socket, f"show info; {SHOW_STAT}")
         head, _, table = answer.partition("# ")
         rows = runtime.rows(table)
-        newest = int(re.findall(r"^Pid: (\d+)$", head, re.MULTILINE)[0])
+        info = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
+        newest = int(info["Pid"])
         self._tally.count(newest, totals(rows))
         for worker in [worker for worker in self._tally.workers if worker != newest]:
             await self._count_old(worker)
-        return rows
+        return info, rows
 
     async def _count_old(self, worker: int) -> None:
         if not self._proxy.is_ours(worker):
@@ -119,11 +126,12 @@ class Probe:
         if not self._proxy.alive or self._proxy.running is None:
             return None
         spec = self._proxy.running.applied
-        report = words(spec, await self.count(), vrrp=self._vrrp_word(spec))
+        info, rows = await self.count()
+        report = words(spec, rows, vrrp=self._vrrp_word(spec))
         report.counters.update(self._tally.totals(report.listeners))
         # HAProxy sees no check there.
         report.members.update({id_: word for id_, word in self._checks.words().items() if id_ in report.members})
-        return joined(report, await self._flows.observe())
+        return self._limits.judged(joined(report, await self._flows.observe()), info)
 
     def _vrrp_word(self, spec: Spec) -> str | None:
         if spec.role is Role.STANDALONE or self._proxy.pid is None:
@@ -159,13 +167,15 @@ def news(last: Report | None, now: Report) -> Report | None:
     if last is None or any(set(old) - set(new) for old, new in _tables(last, now)):
         return now
     changed = [{key: value for key, value in new.items() if old.get(key) != value} for old, new in _tables(last, now)]
-    if not any(changed) and last.vrrp == now.vrrp:
+    rest = {name: None if getattr(last, name) == getattr(now, name) else getattr(now, name) for name in RESTS}
+    if not any(changed) and last.vrrp == now.vrrp and not any(value is not None for value in rest.values()):
         return None
     fields = dict(zip(TABLES, changed, strict=True))
-    return msgspec.structs.replace(now, full=False, **fields)
+    return msgspec.structs.replace(now, full=False, **fields, **rest)
 
 
 TABLES = ("listeners", "pools", "members", "counters")
+RESTS = ("alarms", "effective")
 
 
 def joined(one: Report, other: Report) -> Report:

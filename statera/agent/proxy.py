@@ -59,7 +59,7 @@ class Proxy:
     @property
     def is_serving(self) -> bool:
         """Whether there is a worker that takes requests, also one whose master has died."""
-        return self.alive or bool(self._worker) and self.is_ours(self._worker)
+        return self.alive or (bool(self._worker) and self.is_ours(self._worker))
 
     @property
     def is_draining(self) -> bool:
@@ -147,7 +147,10 @@ class Proxy:
             self._guard(pid)
             self._worker = int((await runtime.info(self._home.socket))["Pid"])
             known = read(self._home.running)
-            self.running = _running.decode(known) if known else None
+            running = _running.decode(known) if known else None
+            # An agent of another configuration or release would have written another file.
+            ours = running and haproxy.render(running.applied, self._machine).encode()
+            self.running = running if read(self._home.haproxy_cfg) == ours else None
             rows = runtime.rows(await runtime.ask(self._home.socket, "show stat -1 4 -1"))
         except (DriverError, OSError, msgspec.DecodeError) as error:
             _log.warning("amphora %s starts anew: its HAProxy cannot be adopted: %s", self._home.amphora_id, error)

@@ -12,7 +12,7 @@ from statera.wire import ListenerSpec, Spec
 SOCKET = "statera-log"
 """The agent listens there, in the amphora's namespace: an abstract name is seen from within HAProxy's chroot too."""
 LONGEST = 8192
-HEADS = {"rfc5424": "rfc5424", "rfc3164": "rfc3164"}
+HEADS = {form: form for form in ("rfc5424", "rfc3164")}
 INFO, NOTICE = 6, 5
 
 FORMAT = (

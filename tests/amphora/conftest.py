@@ -68,9 +68,9 @@ class Lab:
         self.hosts: list[HostRun] = []
         self._cleanups = contextlib.ExitStack()
 
-    def host(self, name: str = "node") -> "HostRun":
+    def host(self, name: str = "node", settings: Settings | None = None) -> "HostRun":
         """An agent on a state folder of that name; a second call is the agent's restart."""
-        run = HostRun(self.folder / name)
+        run = HostRun(self.folder / name, settings)
         self.hosts.append(run)
         run.call(run.host.start())
         return run
@@ -114,6 +114,10 @@ class Lab:
         """Have the members speak TLS too: *bundle* is their certificate, *clients* whom they know."""
         self._serve(Path(__file__).with_name("tls_members.py"), str(bundle), str(clients))
 
+    def start_log_server(self, last: int, port: int, file: Path) -> None:
+        """Have a member write down what it is sent by TCP."""
+        self._serve(Path(__file__).with_name("log_server.py"), f"{self.net}.{last}", str(port), str(file))
+
     def _serve(self, script: Path, *args: str) -> None:
         enter = ["nsenter", f"--net=/run/netns/members-{self.tag}", "--"]
         server = subprocess.Popen([*enter, sys.executable, str(script), *args], stdout=subprocess.PIPE)
@@ -151,14 +155,14 @@ class Lab:
 class HostRun:
     """One life of an agent, in a loop of its own thread, with what it said."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, settings: Settings | None = None) -> None:
         self.state = state
         self.said: list[Up] = []
         self._heard = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.host = Host(Settings(), state, self.emit)
+        self.host = Host(settings or Settings(), state, self.emit)
 
     def call(self, what: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)

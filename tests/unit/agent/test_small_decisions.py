@@ -12,17 +12,6 @@ from statera.errors import GiveUp
 from statera.wire import LocalNetwork
 
 
-@pytest.mark.parametrize(("mounts", "where"), [
-    pytest.param("cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0", "/sys/fs/cgroup", id="version 2"),
-    pytest.param("tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0",
-                 "/sys/fs/cgroup/unified", id="hybrid"),
-    pytest.param("cgroup2 /sys/fs/cgroup cgroup2 ro,nosuid 0 0", None, id="container without rights"),
-    pytest.param("cgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0", None, id="version 1 only"),
-])
-def test_where_groups_can_be_made(mounts, where):
-    assert cgroup.root(mounts) == (Path(where) if where else None)
-
-
 def test_a_leg_has_a_short_name_of_its_own():
     names = {namespace.outer_name(f"amphora-{n}", leg) for n in range(100) for leg in ("eth1", "eth2")}
     assert len(names) == 200

@@ -20,6 +20,7 @@ from oslo_config import cfg
 from statera.errors import SetupError
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
+PortOrOff = Annotated[int, Meta(ge=0, le=65535)]
 
 
 def of(default: Any) -> Any:
@@ -199,13 +200,15 @@ class AmphoraAgent(Struct, frozen=True, kw_only=True):
 class Certificates(Struct, frozen=True, kw_only=True):
     cert_manager: Annotated[str, doc("Where tenants keep their certificates: none, local, noop.")] = "none"
     master_key_file: Annotated[
-        str, doc("Keys that seal secrets in the database, one a line; the first seals, all open; the same file on every "
-                 "host. Below state_path when empty.")
+        str, doc("Keys that seal secrets in the database, one a line; the first seals, all open. The same file on "
+                 "every host; below state_path when empty.")
     ] = ""
     ca_certificate: Annotated[
         str, doc("Certificate of an authority of your own that is to sign for nodes and health managers, PEM.")
     ] = ""
-    ca_private_key: Annotated[str, doc("Its private key, PEM; taken into the database, sealed, at the next start.")] = ""
+    ca_private_key: Annotated[
+        str, doc("Its private key, PEM; taken into the database, sealed, at the next start.")
+    ] = ""
     ca_private_key_passphrase: Annotated[str, doc("What opens that key.")] = ""
 
 

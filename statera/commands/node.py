@@ -14,7 +14,7 @@ from statera.commands import build, home
 from statera.commands.home import Home
 from statera.config import Settings
 from statera.errors import SetupError
-from statera.store import authorities, nodes
+from statera.store import authorities, nodes, reports
 
 DAY_SECONDS = 86_400
 
@@ -76,6 +76,24 @@ def undrain(state: Path, name: str) -> None:
     with _transaction(home.read(Home(state))) as connection:
         nodes.undrain(connection, name)
     click.echo(f"{name} carries load balancers again")
+
+
+@node.command()
+@home.state_option
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def lost(state: Path, name: str, yes: bool) -> None:
+    """Say that the node NAME is dead, so that what it carried is replaced at once.
+
+    Health managers find that out themselves, but not when most nodes fall silent at once.
+    """
+    settings = home.read(Home(state))
+    if not yes:
+        click.confirm(f"Is {name} really dead? If it lives, its load balancers answer twice until it is stopped.",
+                      abort=True)
+    with _transaction(settings) as connection:
+        count = reports.give_up(connection, name)
+    click.echo(f"{name} is lost; {count} load balancers are repaired")
 
 
 @node.command()

@@ -31,13 +31,14 @@ class Judge:
     """
 
     def __init__(
-        self, store: Store, manager_id: str, host: str, *, grace_seconds: float,
+        self, store: Store, manager_id: str, host: str, *, patience: Patience,
         heard_at: Callable[[], Mapping[str, float]], part: Callable[[Collection[str], str], None], threads: Executor,
     ) -> None:
         self._store = store
         self._manager_id = manager_id
         self._host = host
-        self._grace = grace_seconds
+        self._patience = patience
+        self._grace = patience.grace_seconds
         self._heard_at = heard_at
         self._part = part
         self._threads = threads
@@ -48,6 +49,7 @@ class Judge:
         self._told: set[str] = set()
         self._doubt: str | None = None
 
+        self._heard_since: float | None = None
     async def run(self, round_seconds: float = ROUND_SECONDS) -> None:
         """Hold rounds until cancelled."""
         while True:
@@ -68,6 +70,8 @@ class Judge:
         # Silence counts only while we are well ourselves.
         self._last_heard = {node_id: max(at, self._well_since) for node_id, at in heard.items()}
         try:
+        hears = any(now - at < self._grace for at in self._heard_at().values())
+        self._heard_since = (self._heard_since or now) if hears else None
             await asyncio.get_running_loop().run_in_executor(self._threads, self._round, now)
         except SQLAlchemyError as error:
             LOG.warning("no verdict on nodes while the database is away: %s", error)
@@ -85,7 +89,8 @@ class Judge:
             fleet = reports.fleet_size(connection)
         self._remember(unheard.keys(), now)
         verdict = judge(
-            now=now, heard=self._last_heard, fleet=fleet, grace_seconds=self._grace, well_since=self._well_since)
+            now=now, heard=self._last_heard, fleet=fleet, well_since=self._well_since,
+            heard_since=self._heard_since, patience=self._patience)
         self._pass(verdict, now)
 
     def _sign(self, now: float) -> None:
@@ -118,3 +123,8 @@ class Judge:
             with self._store.write() as connection:
                 reports.doubted(connection, self._manager_id, verdict.doubt)
         self._doubt = verdict.doubt
+        if verdict.doubt is None and self._doubt is not None:
+            how = "they stayed silent while others were heard" if verdict.condemned else "they are heard again"
+            LOG.warning("silent nodes are judged again: %s", how)
+            with self._store.write() as connection:
+                reports.doubt_over(connection, self._manager_id, how)

@@ -21,6 +21,7 @@ from statera.fleet.judge import Judge
 from statera.fleet.ledger import Ledger
 from statera.fleet.session import Session
 from statera.store.engine import Store
+from statera.fleet.verdict import Patience
 from statera.store.secrets import Sealer, ensure_sealer
 
 LOG = logging.getLogger(__name__)
@@ -55,8 +56,9 @@ class Service:
         self._intake = Intake(
             self.manager_id, self.dispatcher, self.ledger, self._authority, own.certificate_days)
         self.judge = Judge(
-            store, self.manager_id, settings.host, grace_seconds=own.grace_seconds, heard_at=self._heard_at,
-            part=self._part, threads=self._threads)
+            store, self.manager_id, settings.host, heard_at=self._heard_at, part=self._part, threads=self._threads,
+            patience=Patience(
+                grace_seconds=own.grace_seconds, share=own.silent_share, doubt_seconds=own.doubt_seconds))
         self._endpoint = Endpoint(
             store, self.manager_id, authority=self._authority, certificate_days=own.certificate_days,
             sessions=self.sessions, dispatcher=self.dispatcher, intake=self._intake, threads=self._threads,

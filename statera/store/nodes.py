@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, se
 from statera.errors import StateraError
 from statera.store.clock import now_ms
 from statera.store.events import utc_now
-from statera.store.seen import is_heard
+from statera.store.seen import is_heard, is_lost
 from statera.store.tables import amphorae, load_balancers, node_tokens, nodes
 from statera.store.wake import announce
 
@@ -149,18 +149,22 @@ def _set_drained(connection: Connection, name: str, *, drained: bool) -> int:
     connection.execute(update(nodes).where(nodes.c.id == node_id).values(drained=drained))
     due(connection, node_id)
     due_without_node(connection)
+    due_crowded(connection)
     return _carried(connection, node_id)
 
 
 def remove(connection: Connection, name: str) -> str:
     """Forget the node: its certificate is worth nothing from now on. Returns its id.
 
-    Raise `Refused` while it carries amphorae or when there is no such node.
+    Raise `Refused` while it carries amphorae or when there is no such node. What a lost node may still run,
+    though others have taken its place, is forgotten with it.
     """
     node_id = _known(connection, name)
-    carried = _carried(connection, node_id)
+    is_gone = connection.execute(select(is_lost()).select_from(nodes).where(nodes.c.id == node_id)).scalar_one()
+    carried = _carried(connection, node_id, but_leaving=bool(is_gone))
     if carried:
         raise Refused(f"{name} still carries {carried} amphorae; drain it first")
+    due(connection, node_id)
     connection.execute(delete(nodes).where(nodes.c.id == node_id))
     announce(connection)  # the others send it no frames any more
     return node_id
@@ -182,6 +186,14 @@ def due_without_node(connection: Connection) -> None:
     _due(connection, and_(load_balancers.c.unsettled == 1, load_balancers.c.id.in_(waiting)))
 
 
+def due_crowded(connection: Connection) -> None:
+    """Have a controller look at every load balancer with two amphorae on one node: one could move now."""
+    staying = select(amphorae.c.load_balancer_id, amphorae.c.node_id).where(
+        ~amphorae.c.leaving, amphorae.c.deleted_at.is_(None), amphorae.c.node_id.is_not(None))
+    crowded = staying.group_by(amphorae.c.load_balancer_id, amphorae.c.node_id).having(func.count() > 1).subquery()
+    _due(connection, load_balancers.c.id.in_(select(crowded.c.load_balancer_id)))
+
+
 def _due(connection: Connection, which: ColumnElement[bool]) -> None:
     if connection.execute(update(load_balancers).where(which).values(due_ms=now_ms())).rowcount:
         announce(connection)
@@ -194,8 +206,9 @@ def _known(connection: Connection, name: str) -> str:
     return node_id
 
 
-def _carried(connection: Connection, node_id: str) -> int:
+def _carried(connection: Connection, node_id: str, *, but_leaving: bool = False) -> int:
+    counted = [~amphorae.c.leaving] if but_leaving else []
     return connection.execute(
         select(func.count()).select_from(amphorae)
-        .where(amphorae.c.node_id == node_id, amphorae.c.deleted_at.is_(None))
+        .where(amphorae.c.node_id == node_id, amphorae.c.deleted_at.is_(None), *counted)
     ).scalar_one()

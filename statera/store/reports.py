@@ -66,6 +66,7 @@ def connected(connection: Connection, manager_id: str, node_id: str, hello: Hell
         fleet.due(connection, node_id)
     if not before.heard:
         fleet.due_without_node(connection)
+        fleet.due_crowded(connection)
     return True
 
 
@@ -114,14 +115,31 @@ def lost(connection: Connection, node_id: str, silent_seconds: float) -> int:
     )
     if not sentenced.rowcount:
         return 0
+    return _tell_lost(connection, node_id, f"has not been heard for {silent_seconds:.0f} s")
+
+
+def give_up(connection: Connection, name: str) -> int:
+    """An operator says that the node is dead; returns how many load balancers that concerns.
+
+    Raise `Refused` for a node that is connected or does not exist; one that is lost already is success.
+    """
+    node_id = fleet.find(connection, name)
+    if node_id is None:
+        raise fleet.Refused(f"there is no node {name}")
+    sentenced = connection.execute(update(nodes).where(nodes.c.id == node_id, ~is_heard()).values(
+        lost_ms=func.coalesce(nodes.c.lost_ms, now_ms())))
+    if not sentenced.rowcount:
+        raise fleet.Refused(f"{name} is connected, so it is not dead; `statera node drain {name}` empties it")
+    return _tell_lost(connection, node_id, "is dead, an operator says")
+
+
+def _tell_lost(connection: Connection, node_id: str, why: str) -> int:
     name = connection.execute(select(nodes.c.name).where(nodes.c.id == node_id)).scalar_one()
     concerned = connection.execute(_carried_by([node_id]).distinct()).scalars().all()
     for load_balancer_id in concerned:
         record(connection, Event(
             load_balancer_id=load_balancer_id, reason="node_lost", fault="operator",
-            object_type="node", object_id=node_id,
-            message=f"node {name} has not been heard for {silent_seconds:.0f} s; its amphorae count as lost",
-        ))
+            object_type="node", object_id=node_id, message=f"node {name} {why}; its amphorae count as lost"))
     fleet.due(connection, node_id)
     return len(concerned)
 
@@ -132,6 +150,13 @@ def doubted(connection: Connection, manager_id: str, doubt: str) -> None:
         load_balancer_id="", reason="fleet_silent", fault="operator", object_type="fleet", object_id=manager_id,
         message=doubt,
     ))
+
+
+def doubt_over(connection: Connection, manager_id: str, how: str) -> None:
+    """Record that silent nodes are judged again."""
+    record(connection, Event(
+        load_balancer_id="", reason="fleet_judged", fault="operator", object_type="fleet", object_id=manager_id,
+        message=f"silent nodes are judged again: {how}"))
 
 
 def applied(connection: Connection, node_id: str, fact: Applied) -> None:

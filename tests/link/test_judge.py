@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from statera.fleet.judge import Judge
-from statera.store import reports, tables
+from statera.fleet.verdict import Patience
+from statera.store import nodes, reports, tables
 from statera.wire import Hello
 
 GRACE = 6.0
@@ -24,7 +25,8 @@ class Bench:
         self.heard = {}
         self.parted = []
         self.judge = Judge(
-            world.store, "hm", "host", grace_seconds=GRACE, heard_at=lambda: dict(self.heard), threads=None,
+            world.store, "hm", "host", patience=Patience(grace_seconds=GRACE), threads=None,
+            heard_at=lambda: dict(self.heard),
             part=lambda nodes, why: self.parted.extend(nodes))
         with world.store.write() as connection:
             reports.alive(connection, "hm", "host", 60)
@@ -66,10 +68,47 @@ def test_most_at_once_are_not_lost_but_said_once(world):
         await bench.pass_time(20)
         await bench.pass_time(30, silent=bench.ids[:2])
         assert bench.lost() == []
-        assert world.events("fleet_silent") == [
-            "2 of 3 nodes fell silent at once: that looks like our own fault"]
+        [said] = world.events("fleet_silent")
+        assert said.startswith("2 of 3 nodes fell silent at once, which looks like our own fault")
 
     asyncio.run(story())
+
+
+def test_two_of_three_are_lost_after_a_minute_in_which_the_third_was_heard(world):
+    async def story():
+        bench = Bench(world, 3)
+        await bench.pass_time(20)
+        await bench.pass_time(59, silent=bench.ids[:2])
+        assert bench.lost() == []
+        await bench.pass_time(2, silent=bench.ids[:2])
+        assert bench.lost() == bench.ids[:2]
+        assert world.events("fleet_judged") == [
+            "silent nodes are judged again: they stayed silent while others were heard"]
+
+    asyncio.run(story())
+
+
+def test_when_nobody_is_heard_nobody_is_lost_until_an_operator_says_so(world):
+    async def story():
+        bench = Bench(world, 3)
+        tree = world.balance(bench.ids[0])
+        await bench.pass_time(20)
+        await bench.pass_time(200, silent=bench.ids)
+        assert bench.lost() == []
+        with world.store.write() as connection:
+            assert reports.give_up(connection, "node-0") == 1
+        assert bench.lost() == bench.ids[:1]
+        assert world.lb(tree).due_ms is not None
+        assert "node node-0 is dead, an operator says" in world.events("node_lost")[0]
+
+    asyncio.run(story())
+
+
+def test_a_node_that_is_connected_is_not_given_up(world):
+    bench = Bench(world, 1)
+    with world.store.write() as connection, pytest.raises(nodes.Refused, match="is connected, so it is not dead"):
+        reports.give_up(connection, "node-0")
+    assert bench.lost() == []
 
 
 def test_a_judge_that_slept_does_not_blame_others(world):

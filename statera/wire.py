@@ -172,7 +172,11 @@ class PoolSpec(Struct, frozen=True, kw_only=True):
 
 
 class VrrpSpec(Struct, frozen=True, kw_only=True):
-    """How the two of a pair agree who answers for the VIP; *advert_seconds* as keepalived's advert_int."""
+    """How the two of a pair agree who answers for the VIP; *advert_seconds* as keepalived's advert_int.
+
+    While one of them is exchanged there are more: *peer_ips* are all others, *peer_ip* the one that remembers
+    clients too. Who comes later is silent for *delay_seconds*, until the others know it.
+    """
 
     priority: int
     peer_ip: str
@@ -182,6 +186,19 @@ class VrrpSpec(Struct, frozen=True, kw_only=True):
 
 class Spec(Struct, frozen=True, kw_only=True):
     """All that one amphora is to run. *version* is the load balancer's; a higher one replaces a lower.
+    peer_ips: tuple[str, ...] = ()
+    delay_seconds: int = 0
+
+    @property
+    def everyone(self) -> tuple[str, ...]:
+        return self.peer_ips or (self.peer_ip,)
+
+
+class Predecessor(Struct, frozen=True, kw_only=True):
+    """An amphora that may still run somewhere, cut off, though others have taken its place; *ip* is its own."""
+
+    amphora_id: str
+    ip: str
 
     *log_target* is where the tenant wants the flow log sent: a URL, reached from within the amphora.
     """
@@ -205,6 +222,8 @@ class Spec(Struct, frozen=True, kw_only=True):
 
 class LocalNetwork(Struct, frozen=True, kw_only=True):
     """A network that every host carries as a Linux bridge.
+    predecessors: tuple[Predecessor, ...] = ()
+    renewal: int = 0
 
     The host bears *gateways* (address/prefix) on it, so that the host itself reaches what is behind. An
     *existing* bridge is used as it is and never removed; any other is one with the bridges of the other nodes
@@ -293,6 +312,7 @@ class Applied(Struct, frozen=True, kw_only=True, tag="applied"):
 class Gone(Struct, frozen=True, kw_only=True, tag="gone"):
     """Nothing of this amphora is left on the node."""
 
+    haproxy_version: str | None = None
     amphora_id: str
 
 

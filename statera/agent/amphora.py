@@ -23,6 +23,7 @@ from statera.agent import namespace, process
 from statera.agent.apply import How, Plan, awake
 from statera.agent.checks import Checks
 from statera.agent.files import Home, read, write
+from statera.agent.farewell import hand_over
 from statera.agent.flows import Flows
 from statera.agent.limits import Limits
 from statera.agent.logs import Log, Office
@@ -30,6 +31,7 @@ from statera.agent.metrics import Metrics
 from statera.agent.probe import Probe
 from statera.agent.proxy import Proxy
 from statera.agent.teardown import demolish
+from statera.agent.succession import Succession
 from statera.agent.vrrp import Vrrp
 from statera.errors import DriverError, GiveUp, TryAgain
 from statera.model.fleet import Role
@@ -83,6 +85,7 @@ class Amphora:
         self._probe = Probe(home, self._proxy, self._flows, self._checks, emit, limits=self._limits)
         self._vrrp = Vrrp(home, died=self._wake.set)
         self._wanted: Spec | None = None
+        self._succession = Succession(home, self._enter, self._step_back)
         self._stored: Spec | None = None
         self._wiring: Wiring | None = None
         self._faulty = ""
@@ -112,6 +115,7 @@ class Amphora:
                 self._deaths.clear()
             self._wanted = spec
         self._to_say = True
+        self._succession.forgive()
         self._wake.set()
 
     async def stop(self) -> None:
@@ -124,6 +128,7 @@ class Amphora:
         self._proxy.close()
         self._vrrp.close()
         self._probe.save()
+        self._succession.close()
         self._flows.save()
         self._flows.close()
         self._log.close()
@@ -132,6 +137,7 @@ class Amphora:
         """Remove everything of it from the node and say `Gone`."""
         await self.stop()
         await asyncio.to_thread(demolish, self.home)
+        await hand_over(self.home)
         self._emit(Gone(amphora_id=self.home.amphora_id))
 
     async def report(self) -> None:
@@ -197,6 +203,9 @@ class Amphora:
         self.home.make()
         spec = self._newest()
         self._let_peer_serve()
+        if self._succession.is_over:
+            await self._enter(functools.partial(namespace.silence, spec))
+            raise GiveUp("SUPERSEDED", f"another one has taken the place of amphora {self.home.amphora_id}")
         self._do_penance()
         if self._deaf >= DEAF_ROUNDS:
             _log.warning("amphora %s: HAProxy does not answer and hands over to another", spec.amphora_id)
@@ -210,6 +219,8 @@ class Amphora:
             plan = self._proxy.plan(spec)
         await self._store(spec)
         touched = [await self._plug(spec), await self._shield(spec)]
+        if spec.role is Role.STANDALONE:
+            self._vrrp.leave()
         self._checks.follow(spec)
         touched.append(await self._flows.follow(spec, self._checks.down))
         await self._log.follow(spec)
@@ -222,6 +233,7 @@ class Amphora:
         await self._metrics.follow(spec)
         await self._vrrp.follow(spec)
         if spec.role is not Role.STANDALONE:
+        await self._succession.follow(spec)
             self._vrrp.fault(is_faulty=self._is_flapping())
         return replace(plan, how="runtime") if plan.how == "nothing" and any(touched) else plan
 

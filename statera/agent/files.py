@@ -30,6 +30,7 @@ class Home:
         self.candidate_cfg = self.folder / "haproxy.cfg.candidate"
         self.l7 = self.folder / l7.FOLDER
         self.keepalived_conf = self.folder / "keepalived.conf"
+        self.superseded = self.folder / "superseded"
         self.filter = self.folder / "filter.nft"
         self.flows = self.folder / "flows.nft"
         self.flow_counters = self.folder / "flow_counters.json"

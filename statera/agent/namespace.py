@@ -21,9 +21,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 from statera.agent import legs
 from statera.agent.announce import announce
 from statera.errors import TryAgain
-from statera.wire import Interface, Spec
+from statera.wire import Address, Interface, Spec
 
-VIP_TABLE = 1
+VIP_TABLE, MAIN_TABLE = 1, 254
 BIND = 0x1000
 NETNS_FOLDER = Path("/run/netns")
 
@@ -116,6 +116,22 @@ def claim(amphora_id: str, doors: Collection[tuple[str, int]]) -> None:
                     door.bind((ip, port))
                 except OSError as error:
                     raise TryAgain("PORT_TAKEN", f"nobody can listen on {ip} port {port}: {error.strerror}") from error
+
+
+def inode(amphora_id: str) -> int | None:
+    """What tells this namespace from one that had its name before; None when there is none."""
+    return _inode(netns_path(amphora_id))
+
+
+def silence(spec: Spec) -> None:
+    """Take VIPs and legs down: nothing of the amphora is heard or answers any more. Repeating is harmless."""
+    if not exists(spec.amphora_id):
+        return
+    drop_vips(spec)
+    with inside(spec.amphora_id), IPRoute() as route:
+        for interface in spec.interfaces:
+            for index in route.link_lookup(ifname=interface.name):
+                route.link("set", index=index, state="down")
 
 
 def forward(amphora_id: str, value: Literal["0", "1"]) -> None:

@@ -45,6 +45,13 @@ class Vrrp:
         if (pid := self._find()) is not None:
             process.end([pid])
 
+    def leave(self) -> None:
+        """Have no keepalived, but keep the VIPs that are here: this side goes on alone. Repeating is harmless."""
+        self.close()
+        for pid in (self._find(), process.find(self._home.vrrp_pid, str(self._home.keepalived_conf))):
+            if pid is not None:
+                process.send(pid, signal.SIGKILL)
+
     def fault(self, is_faulty: bool) -> None:
         """Tell keepalived whether this side can serve; if not the peer takes over."""
         text = b"1\n" if is_faulty else b"0\n"

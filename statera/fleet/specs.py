@@ -22,6 +22,7 @@ from statera.wire import (
     MonitorSpec,
     PersistenceSpec,
     PoolSpec,
+    Predecessor,
     Spec,
     VrrpSpec,
 )
@@ -30,6 +31,9 @@ PRIORITY = {Role.MASTER: 254, Role.BACKUP: 253}
 """So close to the top the standby waits a hundredth of an advert before it takes over."""
 
 UNLIMITED = Limits()
+
+LATER_SECONDS = 1
+"""Who joins a pair that serves waits so long before it speaks: meanwhile the others get to know it."""
 
 Target = TypeVar("Target", bound=Struct)
 
@@ -63,6 +67,8 @@ def build(
         project_id=lb.project_id,
         log_target=lb.log_target,
         limits=limits,
+        predecessors=_predecessors(amphora, peers),
+        renewal=amphora.renewal,
     )
 
 
@@ -165,7 +171,17 @@ def _vrrp(amphora: Amphora, peers: Sequence[Amphora]) -> VrrpSpec | None:
     others = [peer for peer in peers if peer.id != amphora.id and peer.role in PRIORITY and _is_reachable(peer)]
     if amphora.role not in PRIORITY or not others:
         return None
-    return VrrpSpec(priority=PRIORITY[amphora.role], peer_ip=others[-1].ports[0].ip_address)
+    ips = tuple(peer.ports[0].ip_address for peer in others)
+    is_later = any(peer.born_version < amphora.born_version for peer in others)
+    return VrrpSpec(
+        priority=PRIORITY[amphora.role], peer_ip=ips[-1], peer_ips=ips if len(ips) > 1 else (),
+        delay_seconds=LATER_SECONDS if is_later else 0)
+
+
+def _predecessors(amphora: Amphora, peers: Sequence[Amphora]) -> tuple[Predecessor, ...]:
+    return tuple(
+        Predecessor(amphora_id=peer.id, ip=peer.ports[0].ip_address)
+        for peer in peers if peer.id != amphora.id and peer.leaving and not peer.gone and peer.ports)
 
 
 def _is_reachable(peer: Amphora) -> bool:

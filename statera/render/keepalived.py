@@ -15,7 +15,7 @@ global_defs {{
     vrrp_version 3
     vrrp_garp_master_refresh 5
     vrrp_garp_master_refresh_repeat 2
-}}
+{delay}}}
 vrrp_track_file fault {{
     file "{fault_file}"
     weight 0
@@ -29,7 +29,7 @@ vrrp_instance statera {{
     nopreempt
     unicast_src_ip {own_ip}
     unicast_peer {{
-        {peer_ip}
+{peers}
     }}
     track_file {{
         fault
@@ -59,7 +59,8 @@ def render(spec: Spec, vrrp: VrrpSpec, *, fault_file: str) -> str:
         priority=vrrp.priority,
         advert=f"{vrrp.advert_seconds:g}",
         own_ip=own,
-        peer_ip=ipaddress.ip_address(vrrp.peer_ip),
+        delay=f"    vrrp_startup_delay {vrrp.delay_seconds}\n" if vrrp.delay_seconds else "",
+        peers="\n".join(f"        {ipaddress.ip_address(peer)}" for peer in vrrp.everyone),
         addresses=lines[True],
         excluded=f"    virtual_ipaddress_excluded {{\n{lines[False]}\n    }}\n" if lines[False] else "",
     )

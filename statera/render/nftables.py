@@ -34,11 +34,11 @@ CLEAR = f"table {TABLE} {{}}\ndelete table {TABLE}\n"
 def peer_rules(spec: Spec) -> Iterator[str]:
     if spec.vrrp is None:
         return
-    peer = ipaddress.ip_address(spec.vrrp.peer_ip)
-    family, _ = FAMILIES[peer.version]
+    peers = [ipaddress.ip_address(ip) for ip in spec.vrrp.everyone]
     yield "iif lo accept"
     for traffic in ("meta l4proto 112", f"tcp dport {PEERS_PORT}"):
-        yield f"{traffic} {family} saddr {peer} accept"
+        for peer in peers:
+            yield f"{traffic} {FAMILIES[peer.version][0]} saddr {peer} accept"
         yield f"{traffic} drop"
 
 

@@ -17,7 +17,16 @@ from statera.model.tree import (
     Pool,
     SessionPersistence,
 )
-from statera.wire import Address, Interface, L7PolicySpec, L7RuleSpec, MonitorSpec, PersistenceSpec, VrrpSpec
+from statera.wire import (
+    Address,
+    Interface,
+    L7PolicySpec,
+    L7RuleSpec,
+    MonitorSpec,
+    PersistenceSpec,
+    Predecessor,
+    VrrpSpec,
+)
 
 NEW = {"created_version": 1, "wanted_version": 1}
 VIP_PORT = Port(port_id="p1", network_id="n-vip", subnet_id="s-vip", ip_address="10.0.0.11", cidr="10.0.0.0/24",
@@ -163,6 +172,11 @@ def test_vips(changes, vips):
     assert [(vip.ip, vip.prefix, vip.gateway) for vip in spec.vips] == vips
 
 
+def test_who_may_still_run_somewhere_is_told_to_step_back():
+    spec = build(LB, MASTER, [MASTER, BACKUP, structs.replace(NEXT, leaving=True)])
+    assert spec.predecessors == (Predecessor(amphora_id=NEXT.id, ip="10.0.0.13"),)
+
+
 @pytest.mark.parametrize(("amphora", "peers", "vrrp"), [
     pytest.param(MASTER, [MASTER, BACKUP], VrrpSpec(priority=254, peer_ip="10.0.0.12"), id="master"),
     pytest.param(BACKUP, [MASTER, BACKUP], VrrpSpec(priority=253, peer_ip="10.0.0.11"), id="backup"),
@@ -170,6 +184,12 @@ def test_vips(changes, vips):
     pytest.param(MASTER, [MASTER, structs.replace(BACKUP, ports=())], None, id="the other half has no port yet"),
     pytest.param(MASTER, [MASTER, structs.replace(BACKUP, leaving=True), NEXT],
                  VrrpSpec(priority=254, peer_ip="10.0.0.13"), id="backup being replaced"),
+    pytest.param(MASTER, [MASTER, BACKUP, structs.replace(NEXT, born_version=9)],
+                 VrrpSpec(priority=254, peer_ip="10.0.0.13", peer_ips=("10.0.0.12", "10.0.0.13")),
+                 id="three while one is exchanged"),
+    pytest.param(structs.replace(NEXT, born_version=9), [MASTER, BACKUP],
+                 VrrpSpec(priority=253, peer_ip="10.0.0.12", peer_ips=("10.0.0.11", "10.0.0.12"), delay_seconds=1),
+                 id="who comes later is silent at first"),
     pytest.param(ALONE, [ALONE, BACKUP], None, id="one that stands alone"),
 ])
 def test_pairs(amphora, peers, vrrp):

@@ -182,10 +182,6 @@ class VrrpSpec(Struct, frozen=True, kw_only=True):
     peer_ip: str
     router_id: int = 1
     advert_seconds: float = 0.1
-
-
-class Spec(Struct, frozen=True, kw_only=True):
-    """All that one amphora is to run. *version* is the load balancer's; a higher one replaces a lower.
     peer_ips: tuple[str, ...] = ()
     delay_seconds: int = 0
 
@@ -200,7 +196,12 @@ class Predecessor(Struct, frozen=True, kw_only=True):
     amphora_id: str
     ip: str
 
-    *log_target* is where the tenant wants the flow log sent: a URL, reached from within the amphora.
+
+class Spec(Struct, frozen=True, kw_only=True):
+    """All that one amphora is to run. *version* is the load balancer's; a higher one replaces a lower.
+
+    *log_target* is where the tenant wants the flow log sent: a URL, reached from within the amphora. The
+    *predecessors* are to be told to step back. A higher *renewal* has HAProxy start its program anew.
     """
 
     amphora_id: str
@@ -221,9 +222,9 @@ class Predecessor(Struct, frozen=True, kw_only=True):
 
 
 class LocalNetwork(Struct, frozen=True, kw_only=True):
-    """A network that every host carries as a Linux bridge.
     predecessors: tuple[Predecessor, ...] = ()
     renewal: int = 0
+    """A network that every host carries as a Linux bridge.
 
     The host bears *gateways* (address/prefix) on it, so that the host itself reaches what is behind. An
     *existing* bridge is used as it is and never removed; any other is one with the bridges of the other nodes
@@ -311,8 +312,8 @@ class Applied(Struct, frozen=True, kw_only=True, tag="applied"):
 
 class Gone(Struct, frozen=True, kw_only=True, tag="gone"):
     """Nothing of this amphora is left on the node."""
-
     haproxy_version: str | None = None
+
     amphora_id: str
 
 

@@ -22,17 +22,17 @@ from pyroute2.netlink.exceptions import NetlinkError
 from statera.agent import namespace, process
 from statera.agent.apply import How, Plan, awake
 from statera.agent.checks import Checks
-from statera.agent.files import Home, read, write
 from statera.agent.farewell import hand_over
 from statera.agent.flows import Flows
+from statera.agent.files import Home, read, write
 from statera.agent.limits import Limits
 from statera.agent.logs import Log, Office
 from statera.agent.metrics import Metrics
 from statera.agent.probe import Probe
 from statera.agent.proxy import Proxy
-from statera.agent.teardown import demolish
 from statera.agent.succession import Succession
 from statera.agent.vrrp import Vrrp
+from statera.agent.teardown import demolish
 from statera.errors import DriverError, GiveUp, TryAgain
 from statera.model.fleet import Role
 from statera.render import nftables
@@ -84,9 +84,9 @@ class Amphora:
         self._limits = Limits(home, machine, self._log)
         self._probe = Probe(home, self._proxy, self._flows, self._checks, emit, limits=self._limits)
         self._vrrp = Vrrp(home, died=self._wake.set)
-        self._wanted: Spec | None = None
         self._succession = Succession(home, self._enter, self._step_back)
         self._stored: Spec | None = None
+        self._wanted: Spec | None = None
         self._wiring: Wiring | None = None
         self._faulty = ""
         self._to_say = False
@@ -114,9 +114,9 @@ class Amphora:
             if self._wanted and spec.version > self._wanted.version:
                 self._deaths.clear()
             self._wanted = spec
-        self._to_say = True
         self._succession.forgive()
         self._wake.set()
+        self._to_say = True
 
     async def stop(self) -> None:
         """Let go: what runs goes on running."""
@@ -127,18 +127,18 @@ class Amphora:
         await self._metrics.close()
         self._proxy.close()
         self._vrrp.close()
-        self._probe.save()
         self._succession.close()
         self._flows.save()
+        self._probe.save()
         self._flows.close()
         self._log.close()
 
     async def remove(self) -> None:
         """Remove everything of it from the node and say `Gone`."""
         await self.stop()
-        await asyncio.to_thread(demolish, self.home)
         await hand_over(self.home)
         self._emit(Gone(amphora_id=self.home.amphora_id))
+        await asyncio.to_thread(demolish, self.home)
 
     async def report(self) -> None:
         """Say what changed since the last time, if anything; what is not as it was left is mended behind."""
@@ -202,7 +202,6 @@ class Amphora:
     async def _bring(self) -> Plan:
         self.home.make()
         spec = self._newest()
-        self._let_peer_serve()
         if self._succession.is_over:
             await self._enter(functools.partial(namespace.silence, spec))
             raise GiveUp("SUPERSEDED", f"another one has taken the place of amphora {self.home.amphora_id}")
@@ -218,10 +217,10 @@ class Amphora:
             spec = self._newest()
             plan = self._proxy.plan(spec)
         await self._store(spec)
-        touched = [await self._plug(spec), await self._shield(spec)]
         if spec.role is Role.STANDALONE:
             self._vrrp.leave()
         self._checks.follow(spec)
+        touched = [await self._plug(spec), await self._shield(spec)]
         touched.append(await self._flows.follow(spec, self._checks.down))
         await self._log.follow(spec)
         if plan.how == "reload":
@@ -232,9 +231,9 @@ class Amphora:
         await self._proxy.heal(self._checks.words())
         await self._metrics.follow(spec)
         await self._vrrp.follow(spec)
-        if spec.role is not Role.STANDALONE:
         await self._succession.follow(spec)
             self._vrrp.fault(is_faulty=self._is_flapping())
+        if spec.role is not Role.STANDALONE:
         return replace(plan, how="runtime") if plan.how == "nothing" and any(touched) else plan
 
     def _newest(self) -> Spec:
@@ -306,6 +305,19 @@ class Amphora:
         """A check changed its mind; what cannot be done now, the next pass does."""
         try:
             await self._flows.avoid(self._checks.down)
+    async def _step_back(self) -> None:
+        """Another one serves: be neither seen nor heard until a health manager says what is to be done."""
+        spec = self._stored
+        if spec is None:
+            return
+        self._vrrp.leave()
+        self._wiring = None
+        try:
+            await self._enter(functools.partial(namespace.silence, spec))
+        except (OSError, NetlinkError) as error:
+            _log.warning("amphora %s cannot step back yet: %s", self.home.amphora_id, error)
+        self._wake.set()
+
             await self._proxy.heal(self._checks.words())
         except (DriverError, OSError) as error:
             _log.warning("amphora %s: %s", self.home.amphora_id, error)
@@ -314,18 +326,15 @@ class Amphora:
     def _on_death(self) -> None:
         _log.warning("amphora %s: HAProxy died", self.home.amphora_id)
         self._deaths.append(time.monotonic())
-        self._let_peer_serve()
-        self._wake.set()
-
-    def _let_peer_serve(self) -> None:
-        """The peer is there sooner than another HAProxy here, unless a worker has outlived its master."""
-        if self._vrrp.alive and not self._proxy.is_serving:
+        if self._vrrp.alive:
+            # The peer is there sooner than another HAProxy here.
             self._vrrp.fault(is_faulty=True)
 
     def _is_flapping(self) -> bool:
         """Died just now and before within a minute: the peer shall serve. Any longer and two that flap both refuse."""
         now = time.monotonic()
         self._deaths = [at for at in self._deaths if at > now - FLAPPING_SECONDS]
+        self._wake.set()
         return len(self._deaths) > 1 and self._deaths[-1] > now - YIELD_SECONDS
 
     def _do_penance(self) -> None:

@@ -10,6 +10,7 @@ SUITES = {
     "soak": "benchmarks.soak",
     "api": "benchmarks.peers.api",
     "data-plane": "benchmarks.peers.data_plane",
+    "growth": "benchmarks.peers.growth",
     "health": "benchmarks.peers.health",
 }
 

@@ -84,13 +84,13 @@ def _version(argv: Sequence[str]) -> str:
     return (said.stdout or said.stderr).strip().splitlines()[0]
 
 
-def page(report: Report) -> str:
-    """The report as Markdown."""
+def page(report: Report, name: str) -> str:
+    """The report as Markdown, with its picture."""
     ours, theirs = report.sides
     lines = [
         f"# {report.title}", "",
         f"Written by `script/bench`, in turns on the same machine; {ours} beside {theirs}.", "",
-        *(f"- {name}: {fact}" for name, fact in report.facts.items()), "",
+        *(f"- {what}: {fact}" for what, fact in report.facts.items()), "",
         f"| | {ours} | {theirs} | unit | times better (median, from – to) | target |", "|---|--:|--:|---|--:|--:|",
     ]
     for figure in report.figures:
@@ -99,14 +99,17 @@ def page(report: Report) -> str:
             f"| {figure.what} | {number(statistics.median(figure.ours))} | {number(statistics.median(figure.theirs))} "
             f"| {figure.unit} | **{statistics.median(ratios):.2f}** ({min(ratios):.2f} – {max(ratios):.2f}) "
             f"| {f'≥ {figure.target:g}' if figure.target else ''} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", f"![how many times better]({name}.svg)", ""])
 
 
 def write(report: Report, folder: Path, name: str) -> None:
-    """`name.json` with every value and `name.md` to read."""
+    """`name.json` with every value, `name.svg` to see and `name.md` to read."""
+    from benchmarks.peers import plots  # takes a while to load, and a table does without
+
     folder.mkdir(parents=True, exist_ok=True)
+    plots.ratios({figure.what: figure.ratios for figure in report.figures}, folder / f"{name}.svg")
     (folder / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-    (folder / f"{name}.md").write_text(page(report))
+    (folder / f"{name}.md").write_text(page(report, name))
 
 
 def conclude(report: Report, folder: Path | None, name: str) -> None:

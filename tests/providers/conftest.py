@@ -13,8 +13,8 @@ from octavia_lib.api.drivers.driver_lib import DriverLibrary
 
 from statera.commands.driver_agent import Desk, sockets
 from statera.config import ControllerWorker, DriverAgent
-from statera.controller.perform import World as Outside
 from statera.controller.queue import Queue
+from statera.controller.world import World as Outside
 from statera.drivers.compute.noop import NoopCompute
 from statera.drivers.network.noop import NoopNetwork
 

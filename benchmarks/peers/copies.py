@@ -52,7 +52,7 @@ def renamed(originals: list[tuple[Table, list[dict[str, Any]]]], number: int) ->
     new = {row["id"]: str(uuid4()) for _, rows in originals for row in rows if isinstance(row.get("id"), str)}
     return {
         table.name: [
-            {name: _value(name, value, new, number) for name, value in row.items() if _is_written(table, name)}
+            {name: _value(name, value, new, number) for name, value in row.items() if _is_written(table, name, value)}
             for row in rows
         ]
         for table, rows in originals
@@ -65,10 +65,9 @@ def _value(name: str, value: Any, new: Mapping[str, str], number: int) -> Any:
     return new.get(value, value) if isinstance(value, str) else value
 
 
-def _is_written(table: Table, name: str) -> bool:
+def _is_written(table: Table, name: str, value: Any) -> bool:
     """Generated columns and numbers that the database gives out itself are not."""
-    column = table.columns[name]
-    return column.computed is None and not (name == "id" and column.autoincrement is True)
+    return table.columns[name].computed is None and not (name == "id" and isinstance(value, int))
 
 
 def _insert(

@@ -68,7 +68,7 @@ def ms(api: Api, path: str) -> float:
 @click.option("--database", type=click.Choice(["mariadb", "postgresql", "sqlite"]), default="mariadb",
               show_default=True, help="The server that both use.")
 @click.option("--sizes", default="100,1000,10000", show_default=True, help="Load balancers, growing.")
-@click.option("--docs", type=click.Path(path_type=Path, file_okay=False), help="Write JSON, page and picture there too.")
+@click.option("--docs", type=click.Path(path_type=Path, file_okay=False), help="Write JSON, page and pictures there.")
 def main(database: str, sizes: str, docs: Path | None) -> None:
     """Both APIs with more and more load balancers."""
     steps = [int(size) for size in sizes.split(",")]

@@ -123,6 +123,9 @@ SECTIONS = {
         Feature("IPv4 VIP with IPv6 members", "server m2 [fd00::2]:80", MONITOR),
         Feature("IPv6 VIP with IPv4 members", "bind [fd00::9]:80", PAIR),
         Feature("IPv6, UDP", "dnat ip6 to", FLOWS, KERNEL),
+        Feature("members in other subnets, by a leg of their own", "veth", by=f"{AGENT}, {KERNEL}"),
+        Feature("members behind the VIP subnet's gateway", "default route", by=f"{AGENT}, {KERNEL}"),
+        Feature("host_routes of a subnet", "routes, `neutron` networks only", by=f"{AGENT}, {KERNEL}"),
     ),
     "L7 policies": (
         Feature("every rule type, comparison, key and invert", "acl", L7),

@@ -22,11 +22,15 @@ SPEC_VERSION = 1
 
 
 class Address(Struct, frozen=True, kw_only=True):
-    """An address with the prefix length of its subnet, and the subnet's gateway if it has one."""
+    """An address with the prefix length of its subnet, and the subnet's gateway if it has one.
+
+    *host_routes* are the further ways that the subnet prescribes, each a destination and the next hop.
+    """
 
     ip: str
     prefix: int
     gateway: str | None = None
+    host_routes: tuple[tuple[str, str], ...] = ()
 
 
 class Interface(Struct, frozen=True, kw_only=True):

@@ -247,8 +247,10 @@ def _ensure_addresses(route: Any, spec: Spec, interface: Interface, *, own_vips:
         nodad = {"flags": 0x02} if one.version == 6 else {}
         route.addr("add", index=index, address=str(one.ip), prefixlen=one.network.prefixlen, **nodad)
     route.link("set", index=index, state="up")
+    _ensure_host_routes(route, interface.addresses, index)
     if first:
         _ensure_routes(route, spec, index)
+        _ensure_host_routes(route, spec.vips, index, table=VIP_TABLE)
     for one in missing:
         if one in vips:
             announce(interface.name, one.ip)
@@ -276,6 +278,17 @@ def _ensure_routes(route: Any, spec: Spec, index: int) -> None:
         if vip.gateway:
             route.route("replace", dst=_anywhere(vip.gateway), gateway=vip.gateway, oif=index, table=VIP_TABLE)
         _ensure_rule(route, own.ip)
+
+
+def _ensure_host_routes(route: Any, addresses: Iterable[Address], index: int, *, table: int = MAIN_TABLE) -> None:
+    """The further ways that the subnets prescribe, and none that they prescribed before."""
+    wanted = dict(way for address in addresses for way in address.host_routes)
+    for found in route.get_routes(oif=index, table=table):
+        there = f"{found.get_attr('RTA_DST')}/{found['dst_len']}"
+        if found.get_attr("RTA_GATEWAY") and found["dst_len"] and there not in wanted:
+            route.route("del", dst=there, oif=index, table=table)
+    for destination, next_hop in wanted.items():
+        route.route("replace", dst=destination, gateway=next_hop, oif=index, table=table)
 
 
 def _anywhere(gateway: str) -> str:

@@ -163,7 +163,8 @@ def _vip(ip: str, subnet_id: str | None, ports: Sequence[Port]) -> Address:
 
 
 def _address(ip: str, port: Port) -> Address:
-    return Address(ip=ip, prefix=ip_network(port.cidr).prefixlen, gateway=port.gateway_ip)
+    return Address(
+        ip=ip, prefix=ip_network(port.cidr).prefixlen, gateway=port.gateway_ip, host_routes=port.host_routes)
 
 
 def _vrrp(amphora: Amphora, peers: Sequence[Amphora]) -> VrrpSpec | None:

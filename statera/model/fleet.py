@@ -30,6 +30,7 @@ class Port(Struct, frozen=True, kw_only=True):
     ip_address: str
     cidr: str
     gateway_ip: str | None = None
+    host_routes: tuple[tuple[str, str], ...] = ()
     mac_address: str | None = None
     mtu: int = 1500
     bridge: str | None = None

@@ -21,7 +21,7 @@ HEALTH: defaultdict[str, list[str]] = defaultdict(lambda: ["200"])
 CHECKS: defaultdict[str, list[str]] = defaultdict(list)
 
 
-def answer(who: str, head: str) -> tuple[str, dict[str, object]]:
+def answer(who: str, peer: str, head: str) -> tuple[str, dict[str, object]]:
     """The status and what to say."""
     request, *lines = head.strip().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines if ": " in line)
@@ -31,7 +31,7 @@ def answer(who: str, head: str) -> tuple[str, dict[str, object]]:
     if path == "/checks":
         return "200", {"checks": CHECKS[who]}
     if not path.startswith("/health"):
-        return "200", {"who": who, "request": request, "headers": headers}
+        return "200", {"who": who, "from": peer, "request": request, "headers": headers}
     CHECKS[who].append(head)
     return HEALTH[who].pop(0) if len(HEALTH[who]) > 1 else HEALTH[who][0], {}
 
@@ -40,7 +40,7 @@ async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     who = writer.get_extra_info("sockname")[0]
     try:
         while head := (await reader.readuntil(b"\r\n\r\n")).decode():
-            status, said = answer(who, head)
+            status, said = answer(who, writer.get_extra_info("peername")[0], head)
             await asyncio.sleep(float((re.findall(r"x-wait: ([\d.]+)", head.lower()) or ["0"])[0]))
             body = b"" if head.startswith("HEAD") else json.dumps(said).encode()
             writer.write(

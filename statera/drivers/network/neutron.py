@@ -166,6 +166,7 @@ class NeutronNetworks:
         return Port(
             port_id=port["id"], network_id=network["id"], subnet_id=subnet_id, cidr=subnet["cidr"],
             ip_address=dict(_addresses(port))[subnet_id], gateway_ip=subnet["gateway_ip"],
+            host_routes=tuple((one["destination"], one["nexthop"]) for one in subnet.get("host_routes", ())),
             mac_address=port["mac_address"], mtu=network.get("mtu") or 1500)
 
     def _complete(self, port: Json, subnet_id: str, pairs: Sequence[Json]) -> Json:

@@ -79,7 +79,8 @@ class Statera(Struct, frozen=True):
         api = urlsplit(self.admin.session.get_endpoint(service_type="load-balancer", interface="public"))
         (self.state / "octavia.conf").write_text(CONFIGURATION.format(
             state=self.state, api=api, auth=auth, login=login, region=self.admin.config.region_name, compute=compute,
-            worker=worker, secrets=secrets, node_host=node_host, node_port=node_port, nodes=NODES, host=bridge_host(self.admin)))
+            worker=worker, secrets=secrets, node_host=node_host, node_port=node_port, nodes=NODES,
+            host=bridge_host(self.admin)))
 
     def up(self) -> None:
         run(str(PROGRAMS / "statera"), "up", "--state", str(self.state), "--detach")
@@ -133,6 +134,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
         self.wfile.write(body)
     def log_message(self, *_): pass
+http.server.ThreadingHTTPServer.handle_error = lambda *_: None
 http.server.ThreadingHTTPServer(("", 8080), Answer).serve_forever()
 """
 
@@ -190,7 +192,8 @@ def _serve(admin: Any, tenant: world.Tenant, subnet: Any, label: str, host: str)
     run("ip", "netns", "add", name)
     run("ip", "link", "add", tap, "type", "veth", "peer", "name", "eth0", "address", port.mac_address, "netns", name)
     for words in (("link", "set", "lo", "up"), ("link", "set", "eth0", "mtu", "1400", "up"),
-                  ("addr", "add", f"{address}/24", "dev", "eth0"), ("route", "add", "default", "via", subnet.gateway_ip)):
+                  ("addr", "add", f"{address}/24", "dev", "eth0"),
+                  ("route", "add", "default", "via", subnet.gateway_ip)):
         run("ip", "-n", name, *words)
     run("ip", "link", "set", tap, "up")
     process = subprocess.Popen(["ip", "netns", "exec", name, sys.executable, "-c", ANSWER, label])

@@ -105,7 +105,7 @@ def group_rules(street, lb):
 def test_a_failover_keeps_the_vip(statera, street):
     lb = active(street.tenant, tree(street))
     [before] = amphorae(street, lb)
-    street.tenant.connection.load_balancer.failover_load_balancer(lb.id)
+    street.admin.load_balancer.failover_load_balancer(lb.id)
     until(lambda: [one.id for one in amphorae(street, lb)] != [before.id] and len(amphorae(street, lb)) == 1)
     active(street.tenant, lb)
     both(street, lb.vip_address)

@@ -5,6 +5,7 @@ What a tenant names is looked up with the tenant's own token; all else the servi
 security groups belong to the service project, the VIP's port to the tenant's.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
@@ -25,12 +26,18 @@ from statera.errors import (
     SubnetFull,
     TryAgain,
 )
-from statera.model.fleet import Port
+from statera.model.fleet import Owned, Port
 from statera.model.guard import Guard
 
 OWNER = "Octavia"
 VIP, VRRP, MEMBER = "octavia-lb-{}", "octavia-lb-vrrp-{}", "octavia-lb-member-{}"
 DEVICE, GROUP = "lb-{}", "lb-{}"
+
+NAMED = re.compile(r"(?:octavia-)?lb-(vrrp-|member-)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+"""What the names above say: whether it is an amphora's, and whose."""
+
+MARK = "Made by Statera."
+"""Description of all that we made: another load-balancing service of the cloud may use the same names."""
 
 TAP_LENGTH = 14
 """Neutron's agents know a port's device by `tap` and as much of its id as makes this length."""
@@ -111,7 +118,8 @@ class NeutronNetworks:
         reply = self.neutron.reply("POST", "/ports", json={"port": {
             "name": VIP.format(request.load_balancer_id), "project_id": request.project_id,
             "network_id": request.network_id, "device_id": DEVICE.format(request.load_balancer_id),
-            "device_owner": OWNER, "admin_state_up": False, "fixed_ips": [_fixed(one) for one in request.addresses],
+            "device_owner": OWNER, "description": MARK, "admin_state_up": False,
+            "fixed_ips": [_fixed(one) for one in request.addresses],
         }})
         if reply.is_refusal:
             raise self._why_no_vip(request.addresses, reply)
@@ -160,7 +168,8 @@ class NeutronNetworks:
         if port is None:
             port = _only(self.neutron.ask("POST", "/ports", json={"port": {
                 "name": (VRRP if vips else MEMBER).format(amphora_id), "network_id": network["id"],
-                "device_owner": OWNER, "fixed_ips": [{"subnet_id": subnet_id}], "allowed_address_pairs": pairs,
+                "device_owner": OWNER, "description": MARK, "fixed_ips": [{"subnet_id": subnet_id}],
+                "allowed_address_pairs": pairs,
             }}), "port")
         port = self._complete(port, subnet_id, pairs)
         return Port(
@@ -210,9 +219,19 @@ class NeutronNetworks:
             elif len(kept) < len(port["fixed_ips"]):
                 self._change(port, fixed_ips=kept)
 
+    def owned(self) -> Sequence[Owned]:
+        marked = [("description", MARK)]
+        ports = [_owned("port", port) for port in self._list("port", marked)]
+        groups = self.neutron.ask(
+            "GET", "/security-groups", query=[*marked, ("project_id", self.neutron.project_id)])["security_groups"]
+        return [thing for thing in (*ports, *(_owned("security group", group) for group in groups)) if thing]
+
+    def release(self, thing: Owned) -> None:
+        (self.release_amphora_ports if thing.is_amphoras else self.release_vip)(thing.owner)
+
     def _make_group(self, load_balancer_id: str) -> Json:
         return _only(self.neutron.ask("POST", "/security-groups", json={"security_group": {
-            "name": GROUP.format(load_balancer_id), "description": "Who may reach the load balancer.",
+            "name": GROUP.format(load_balancer_id), "description": MARK,
         }}), "security_group")
 
     def _set_rules(self, group: Json, wanted: Mapping[doors.Key, Json]) -> None:
@@ -272,6 +291,12 @@ class NeutronNetworks:
         path = "/security-groups"
         found = self.neutron.ask("GET", path, query=[name, ("project_id", self.neutron.project_id)])["security_groups"]
         return next(iter(found), None)
+
+
+def _owned(kind: str, found: Json) -> Owned | None:
+    """Whose it is by its name; None for a name that is not ours."""
+    match = NAMED.fullmatch(found["name"])
+    return match and Owned(kind=kind, id=found["id"], name=found["name"], owner=match[2], is_amphoras=bool(match[1]))
 
 
 def _only(body: Json, kind: str) -> Json:

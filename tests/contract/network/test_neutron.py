@@ -180,7 +180,7 @@ def test_a_full_subnet_says_so(town: Town, lb: str) -> None:
 def test_the_tenants_quota_is_the_callers_fault(town: Town, lb: str) -> None:
     town.admin.network.update_quota(town.tenant.project_id, ports=0)
     try:
-        with pytest.raises(Conflict, match="Quota exceeded for resources: .'port'."):
+        with pytest.raises(Conflict, match=r"Quota exceeded for resources: .*port"):
             town.neutron.allocate_vip(town.wish(lb=lb))
     finally:
         town.admin.network.delete_quota(town.tenant.project_id)
@@ -262,7 +262,8 @@ def guarded(town: Town, lb: str) -> list[Port]:
 
 def test_the_group_follows_the_doors(town: Town, lb: str) -> None:
     ports = guarded(town, lb)
-    town.neutron.guard_vip(lb, Guard(doors=(Door("vrrp"), Door("tcp", 80, "0.0.0.0/0"), Door("udp", 53, "::/0"))), ports)
+    doors = (Door("vrrp"), Door("tcp", 80, "0.0.0.0/0"), Door("udp", 53, "::/0"))
+    town.neutron.guard_vip(lb, Guard(doors=doors), ports)
     assert rules(town, lb) == {
         ("IPv4", "vrrp", None, None, True), ("IPv4", "tcp", 80, None, False), ("IPv6", "udp", 53, None, False)}
     for _ in range(2):
@@ -296,6 +297,24 @@ def test_a_policy_of_quality_comes_and_goes(town: Town, lb: str) -> None:
         town.neutron.guard_vip(lb, Guard(qos_policy_id=policy_id), ports)
         assert {port.qos_policy_id for port in town.ports()} == {policy_id}
     town.admin.network.delete_qos_policy(policy)
+
+
+# Whose it is.
+
+
+def test_what_is_owned_names_its_owner_and_can_be_released(town: Town, lb: str) -> None:
+    amphora = str(uuid4())
+    town.neutron.allocate_vip(town.wish(lb=lb))
+    town.neutron.guard_vip(lb, WEB, [town.neutron.ensure_amphora_port(amphora, town.subnet_id, ["10.77.0.77"])])
+    own = town.tenant.connection.network.create_port(network_id=town.network_id, name=f"octavia-lb-{uuid4()}")
+    ours = [thing for thing in town.neutron.owned() if thing.owner in (lb, amphora)]
+    assert {(thing.kind, thing.owner, thing.is_amphoras) for thing in ours} == {
+        ("port", lb, False), ("port", amphora, True), ("security group", lb, False)}
+    assert own.id not in {thing.id for thing in town.neutron.owned()}
+    for thing in sorted(ours, key=lambda thing: not thing.is_amphoras):
+        town.neutron.release(thing)
+    assert [thing for thing in town.neutron.owned() if thing.owner in (lb, amphora)] == []
+    town.admin.network.delete_port(own)
 
 
 # A cloud in trouble.

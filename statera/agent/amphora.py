@@ -23,16 +23,16 @@ from statera.agent import namespace, process
 from statera.agent.apply import How, Plan, awake
 from statera.agent.checks import Checks
 from statera.agent.farewell import hand_over
-from statera.agent.flows import Flows
 from statera.agent.files import Home, read, write
+from statera.agent.flows import Flows
 from statera.agent.limits import Limits
 from statera.agent.logs import Log, Office
 from statera.agent.metrics import Metrics
 from statera.agent.probe import Probe
 from statera.agent.proxy import Proxy
 from statera.agent.succession import Succession
-from statera.agent.vrrp import Vrrp
 from statera.agent.teardown import demolish
+from statera.agent.vrrp import Vrrp
 from statera.errors import DriverError, GiveUp, TryAgain
 from statera.model.fleet import Role
 from statera.render import nftables
@@ -85,8 +85,8 @@ class Amphora:
         self._probe = Probe(home, self._proxy, self._flows, self._checks, emit, limits=self._limits)
         self._vrrp = Vrrp(home, died=self._wake.set)
         self._succession = Succession(home, self._enter, self._step_back)
-        self._stored: Spec | None = None
         self._wanted: Spec | None = None
+        self._stored: Spec | None = None
         self._wiring: Wiring | None = None
         self._faulty = ""
         self._to_say = False
@@ -115,8 +115,8 @@ class Amphora:
                 self._deaths.clear()
             self._wanted = spec
         self._succession.forgive()
-        self._wake.set()
         self._to_say = True
+        self._wake.set()
 
     async def stop(self) -> None:
         """Let go: what runs goes on running."""
@@ -128,8 +128,8 @@ class Amphora:
         self._proxy.close()
         self._vrrp.close()
         self._succession.close()
-        self._flows.save()
         self._probe.save()
+        self._flows.save()
         self._flows.close()
         self._log.close()
 
@@ -137,8 +137,8 @@ class Amphora:
         """Remove everything of it from the node and say `Gone`."""
         await self.stop()
         await hand_over(self.home)
-        self._emit(Gone(amphora_id=self.home.amphora_id))
         await asyncio.to_thread(demolish, self.home)
+        self._emit(Gone(amphora_id=self.home.amphora_id))
 
     async def report(self) -> None:
         """Say what changed since the last time, if anything; what is not as it was left is mended behind."""
@@ -219,8 +219,8 @@ class Amphora:
         await self._store(spec)
         if spec.role is Role.STANDALONE:
             self._vrrp.leave()
-        self._checks.follow(spec)
         touched = [await self._plug(spec), await self._shield(spec)]
+        self._checks.follow(spec)
         touched.append(await self._flows.follow(spec, self._checks.down))
         await self._log.follow(spec)
         if plan.how == "reload":
@@ -232,8 +232,8 @@ class Amphora:
         await self._metrics.follow(spec)
         await self._vrrp.follow(spec)
         await self._succession.follow(spec)
-            self._vrrp.fault(is_faulty=self._is_flapping())
         if spec.role is not Role.STANDALONE:
+            self._vrrp.fault(is_faulty=self._is_flapping())
         return replace(plan, how="runtime") if plan.how == "nothing" and any(touched) else plan
 
     def _newest(self) -> Spec:
@@ -301,10 +301,6 @@ class Amphora:
             self._emit(Applied(
                 amphora_id=self.home.amphora_id, version=self.version, how=how, seconds=round(seconds, 4)))
 
-    async def _heed(self) -> None:
-        """A check changed its mind; what cannot be done now, the next pass does."""
-        try:
-            await self._flows.avoid(self._checks.down)
     async def _step_back(self) -> None:
         """Another one serves: be neither seen nor heard until a health manager says what is to be done."""
         spec = self._stored
@@ -318,6 +314,10 @@ class Amphora:
             _log.warning("amphora %s cannot step back yet: %s", self.home.amphora_id, error)
         self._wake.set()
 
+    async def _heed(self) -> None:
+        """A check changed its mind; what cannot be done now, the next pass does."""
+        try:
+            await self._flows.avoid(self._checks.down)
             await self._proxy.heal(self._checks.words())
         except (DriverError, OSError) as error:
             _log.warning("amphora %s: %s", self.home.amphora_id, error)
@@ -329,12 +329,12 @@ class Amphora:
         if self._vrrp.alive:
             # The peer is there sooner than another HAProxy here.
             self._vrrp.fault(is_faulty=True)
+        self._wake.set()
 
     def _is_flapping(self) -> bool:
         """Died just now and before within a minute: the peer shall serve. Any longer and two that flap both refuse."""
         now = time.monotonic()
         self._deaths = [at for at in self._deaths if at > now - FLAPPING_SECONDS]
-        self._wake.set()
         return len(self._deaths) > 1 and self._deaths[-1] > now - YIELD_SECONDS
 
     def _do_penance(self) -> None:

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import msgspec
 from oslo_config import cfg
 
-from statera.api import app, openapi, reference
+from statera import metrics
+from statera.api import app, measurements, openapi, reference
 from statera.api.acts import Service
 from statera.api.policy import API, BASE, Policy, rules
 from statera.api.reference import Call, Section
@@ -25,7 +26,7 @@ WRITTEN = "<!-- Written by script/reference.py; change the tables in the code in
 
 
 def main() -> int:
-    pages = {"api.md": api(), "configuration.md": configuration(), "policy.md": policy()}
+    pages = {"api.md": api(), "configuration.md": configuration(), "policy.md": policy(), "metrics.md": measured()}
     stale = [name for name, text in pages.items() if not is_current(FOLDER / name, text)]
     if "--check" in sys.argv[1:]:
         for name in stale:
@@ -136,6 +137,34 @@ def policy() -> str:
         "With `[oslo_policy] enforce_new_defaults = false` the older roles count too.\n\n"
         + table(("rule", "check", "or, with the older roles"), base) + "\n" + table(("rule", "check"), actions)
     )
+
+
+
+# The metrics.
+
+
+def measured() -> str:
+    """What each service tells, and what a project is told."""
+    sections = {f"`{service}_port`": collectors for service, collectors in metrics.SERVICES.items()}
+    parts = [WRITTEN, "# Metrics\n\n", "Each service serves `/metrics` at `[metrics] bind_host` and its own port, which is off"
+             " by default; see [watch Statera](../how-to/watch-statera.md).\n"]
+    for title, collectors in sections.items():
+        families = [family for each in collectors for family in each.describe()]
+        parts += [f"\n## {title}\n\n", table(("metric", "kind", "labels", "what it says"), [
+            (f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, labels_of(each),
+             family.documentation) for each, family in zip(collectors, families, strict=True)])]
+    parts += ["\n## Looked up in the database\n\nBy octavia-worker, octavia-health-manager and octavia-housekeeping when they"
+              " are asked.\n\n", table(("metric", "labels", "what it says"), [
+                  (f"`{name}`", ", ".join(fact.labels), fact.help) for name, fact in metrics.FACTS.items()])]
+    parts += ["\n## For projects\n\nAt `/v2.0/lbaas/metrics` of the API, with the rights of the list of load balancers.\n\n",
+              table(("metric", "kind", "labels", "what it says"), [
+                  (f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type,
+                   ", ".join(family._labelnames), family.documentation) for family in measurements.Told([]).collect()])]
+    return "".join(parts)
+
+
+def labels_of(collector: Any) -> str:
+    return ", ".join(collector._labelnames)
 
 
 if __name__ == "__main__":

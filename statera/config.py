@@ -265,6 +265,16 @@ class HouseKeeping(Struct, frozen=True, kw_only=True):
     ] = 14
 
 
+class Metrics(Struct, frozen=True, kw_only=True):
+    bind_host: Annotated[str, doc("Address on which services serve /metrics for Prometheus.")] = "127.0.0.1"
+    api_port: Annotated[
+        PortOrOff, doc("Port for metrics of octavia-api; further API processes take the following. 0 for none.")] = 0
+    worker_port: Annotated[PortOrOff, doc("Port for metrics of octavia-worker; 0 for none.")] = 0
+    health_manager_port: Annotated[PortOrOff, doc("Port for metrics of octavia-health-manager; 0 for none.")] = 0
+    housekeeping_port: Annotated[PortOrOff, doc("Port for metrics of octavia-housekeeping; 0 for none.")] = 0
+    agent_port: Annotated[PortOrOff, doc("Port for metrics of statera-agent; 0 for none.")] = 0
+
+
 class Agent(Struct, frozen=True, kw_only=True):
     endpoints: Annotated[list[str], doc("Health managers to connect to, host:port.")] = of(["127.0.0.1:5555"])
     node_name: Annotated[str, doc("Name of this node; the host name when empty.")] = ""
@@ -299,6 +309,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     quotas: Quotas = Quotas()
     house_keeping: HouseKeeping = HouseKeeping()
     agent: Agent = Agent()
+    metrics: Metrics = Metrics()
 
     @property
     def state(self) -> Path:

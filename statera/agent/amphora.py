@@ -19,6 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pyroute2.netlink.exceptions import NetlinkError
 
+from statera import metrics
 from statera.agent import namespace, process
 from statera.agent.apply import How, Plan, awake
 from statera.agent.checks import Checks
@@ -280,6 +281,7 @@ class Amphora:
         if why != self._faulty:
             _log.warning("amphora %s: %s", spec.amphora_id, why)
         self._faulty = why
+        metrics.FAILURES.inc()
         self._emit(Applied(amphora_id=spec.amphora_id, version=spec.version, failure=why))
         if spec.role is not Role.STANDALONE:
             await self._yield_vips(spec)
@@ -298,6 +300,8 @@ class Amphora:
             _log.info("amphora %s runs version %d by %s", self.home.amphora_id, self.version, how)
         if self._wanted and self._to_say and self.version == self._wanted.version:
             self._to_say = False
+            metrics.APPLIED.labels(how).inc()
+            metrics.APPLY_SECONDS.observe(seconds)
             self._emit(Applied(
                 amphora_id=self.home.amphora_id, version=self.version, how=how, seconds=round(seconds, 4)))
 
@@ -325,6 +329,7 @@ class Amphora:
 
     def _on_death(self) -> None:
         _log.warning("amphora %s: HAProxy died", self.home.amphora_id)
+        metrics.DEATHS.inc()
         self._deaths.append(time.monotonic())
         if self._vrrp.alive:
             # The peer is there sooner than another HAProxy here.

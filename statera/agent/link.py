@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 from aiohttp import WSMsgType
 
-from statera import __version__
+from statera import __version__, metrics
 from statera.agent.identity import Identity
 from statera.agent.outbox import Outbox
 from statera.config import Settings
@@ -69,6 +69,7 @@ class Link:
             while True:
                 endpoint, self._welcomed = next(self._endpoints), False
                 outcome = await self._attempt(client, endpoint)
+                metrics.LINK_UP.set(0)
                 if self._welcomed or outcome != told:
                     LOG.warning("%s", outcome)
                 told = outcome
@@ -114,6 +115,8 @@ class Link:
                 if not self._welcomed:
                     LOG.info("connected: this node carries %d amphorae", len(message.amphorae))
                 self._welcomed = True
+                metrics.LINK_UP.set(1)
+                metrics.AMPHORAE.set(len(message.amphorae))
                 self._beat_seconds = message.beat_seconds
                 self._learn(message.roots)
                 await self._host.roster(message)

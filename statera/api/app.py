@@ -2,7 +2,9 @@
 """The WSGI application: every route in one table, wrapped by request ids, the Accept rule and identity."""
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from time import perf_counter
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +13,8 @@ import msgspec
 from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi
 
-from statera.api import faults, outlook, page, rules, summaries
+from statera import metrics
+from statera.api import faults, measurements, outlook, page, rules, summaries
 from statera.api.acts import Service
 from statera.api.faults import NotAcceptable, NothingThere, Plain, TooLarge
 from statera.api.handlers import Child, Collection, Item
@@ -70,6 +73,7 @@ def routes(service: Service, forecast: Forecast | None = None) -> list[tuple[str
             service, loadbalancers.CHILD, "get_stats", summaries.lb_statistics)),
         ("/listeners/{id}/stats", summaries.Look(
             service, listeners.CHILD, "get_stats", summaries.listener_statistics)),
+        ("/metrics", measurements.Measurements(service)),
         *providers.routes(service),
         *catalogue.routes(service),
         *quotas.routes(service),
@@ -116,7 +120,7 @@ def _edged(app: Wsgi, conf: cfg.ConfigOpts) -> Wsgi:
 
 
 def application(service: Service, *, mounts: Sequence[Mount] = (), forecast: Forecast | None = None) -> App:
-    app = falcon.App()
+    app = falcon.App(middleware=[Traced()])
     app.req_options.strip_url_path_trailing_slash = True
     faults.install(app)
     app.add_route("/", Versions())
@@ -180,14 +184,39 @@ def front(app: Wsgi, *, largest_body: int) -> Wsgi:
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ["statera.request_id"] = request_id = f"req-{uuid4()}"
+        environ["statera.seen"] = seen = dict[str, str]()
+        began = perf_counter()
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            seconds = perf_counter() - began
+            metrics.REQUESTS.labels(environ["REQUEST_METHOD"], route_of(seen), status[:3]).observe(seconds)
             return start_response(status, [*_typed(headers), ("x-openstack-request-id", request_id)], *rest)
 
         refusal = refused(environ, largest_body=largest_body)
         return app(environ, start) if refusal is None else _plain(refusal, start)
 
     return answer
+
+
+class Traced:
+    """Leaves word of which route answers, for whoever wraps the application."""
+
+    def process_resource(
+        self, request: falcon.Request, _response: falcon.Response, _resource: object, _params: object
+    ) -> None:
+        request.env["statera.seen"]["route"] = request.uri_template
+
+
+@cache
+def plain_route(template: str) -> str:
+    """The route below its root, whichever spelling of that was used."""
+    root = next((root for root in (*AMPHORA_ROOTS, *ROOTS) if template.startswith(f"{root}/")), "")
+    return template.removeprefix(root)
+
+
+def route_of(seen: Mapping[str, str]) -> str:
+    """Which route answered, as metrics name it; `other` for what never came to one."""
+    return plain_route(seen.get("route") or "other")
 
 
 def refused(environ: dict[str, Any], *, largest_body: int) -> Plain | None:

@@ -119,7 +119,7 @@ def _query_parameters(query: Mapping[str, Schema]) -> Iterator[dict[str, Any]]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    content = {} if operation.answer is None else {"content": _json(operation.answer)}
+    content = {} if operation.answer is None else {"content": {operation.media: {"schema": operation.answer}}}
     good = {"description": HTTPStatus(operation.status).phrase, **content}
     refused = {str(status): {"$ref": "#/components/responses/Refused"} for status in refusals(operation)}
     return {str(operation.status): good, **refused}

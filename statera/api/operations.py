@@ -36,7 +36,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     """One verb of one path below the root of its API.
 
     *kind* is a key of `NAMES`, *policy* a rule's name after `os_load-balancer_api:`, *query* maps parameters
-    to their schemas, *body* and *answer* are whole documents, None where nothing is sent.
+    to their schemas, *body* and *answer* are whole documents, None where nothing is sent; *media* is the answer's type.
     """
 
     verb: str
@@ -48,6 +48,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     body: Schema | None = None
     status: int = 200
     answer: Schema | None = None
+    media: str = "application/json"
 
     @property
     def writes(self) -> bool:
@@ -182,15 +183,27 @@ EVENTS: Schema = {
             "id": COUNT, "attempt": COUNT, "at": TEXT, "object_type": TEXT, "object_id": TEXT, "reason": TEXT,
             "message": TEXT, "fault": TEXT, "next_try_at": or_null(TEXT), "request_id": or_null(TEXT)}}}},
 }
-PLAN: Schema = {"type": "array", "items": {
-    "type": "object", "properties": {"action": TEXT, "message": TEXT}, "additionalProperties": False}}
+SENTENCES: Schema = {"type": "array", "items": TEXT}
+PLAN: Schema = {
+    "type": "object", "additionalProperties": False, "required": ["plan", "explanation"],
+    "properties": {
+        "plan": {"type": "array", "items": {
+            "type": "object", "properties": {"action": TEXT, "message": TEXT}, "additionalProperties": False}},
+        "explanation": or_null({
+            "type": "object", "additionalProperties": False,
+            "properties": {**dict.fromkeys(("wanted", "there", "missing", "why", "todo"), SENTENCES), "next": TEXT}}),
+    },
+}
 
 ROWS = (
     _special("loadbalancer", "get", "/loadbalancers/{id}/events", "loadbalancer:get_one",
              "List what happened to a load balancer, newest first",
              query={name: PAGES[name] for name in ("limit", "marker")}, answer=EVENTS),
+    _special("loadbalancer", "get", "/metrics", "loadbalancer:get_all",
+             "Show the statuses and counters of load balancers, for Prometheus", answer=TEXT, media="text/plain",
+             query={"project_id": {**TEXT, "description": "Only this project's."}}),
     _special("loadbalancer", "get", "/loadbalancers/{id}/plan", "loadbalancer:put_failover",
-             "Show what a controller would do about a load balancer now", answer=rooted("plan", PLAN)),
+             "Show what a controller would do about a load balancer now, and why", answer=PLAN),
     _special("loadbalancer", "get", "/loadbalancers/{id}/stats", "loadbalancer:get_stats",
              "Show a load balancer's statistics", answer=rooted("stats", STATISTICS)),
     *(_special("loadbalancer", "get", f"/loadbalancers/{{id}}/{word}", "loadbalancer:get_status",

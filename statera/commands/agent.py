@@ -5,9 +5,11 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 
 from oslo_config import cfg
 
+from statera import metrics
 from statera.agent.host import Host
 from statera.agent.identity import Identity
 from statera.agent.joining import join
@@ -58,6 +60,8 @@ def identity(settings: Settings) -> Identity:
 async def _run(settings: Settings) -> None:
     own = identity(settings)
     own.tls_context()  # say at once what is missing
+    metrics.serve(settings.metrics, "agent")
+    metrics.NODE_CERTIFICATE.set_function(lambda: (own.expires_at - datetime.now(UTC)) / timedelta(days=1))
     outbox = Outbox()
     host = Host(settings, settings.state, outbox.put)
     await host.start()

@@ -9,6 +9,7 @@ from granian.log import LogLevels
 from granian.server import Server
 from oslo_config import cfg
 
+from statera import metrics
 from statera.api.app import Wsgi
 from statera.api.wsgi import load
 from statera.commands import build, start
@@ -32,6 +33,7 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
 
     def worker() -> Wsgi:
         start.die_with_parent()  # or it would keep the port from the next octavia-api
+        metrics.serve(settings.metrics, "api", tries=api.workers)
         return load(settings, conf)
 
     load(settings, conf)

@@ -11,7 +11,9 @@ from oslo_log import log
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from statera import metrics
 from statera.commands import build, orphans, start
+from statera.commands.metrics import Look
 from statera.commands.orphans import Orphans, Source
 from statera.commands.renewals import START, Renewals
 from statera.config import HouseKeeping, Settings
@@ -20,6 +22,7 @@ from statera.model.authorities import Wait
 from statera.store import authorities, sweep
 from statera.store.engine import Store
 from statera.store.events import utc_now
+from statera.store.measures import tenants
 from statera.store.migrations import require_schema
 
 LOG = log.getLogger(__name__)
@@ -37,6 +40,7 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     require_schema(store)
     collector = Collector(store, [build.network(settings, store), build.compute(settings)], settings.house_keeping)
     renewals, place = renewals_of(settings, store), START
+    metrics.serve(settings.metrics, "housekeeping", Look(store, tenants))
     while not stop.is_set():
         try:
             tidy(store, settings.house_keeping, stop)
@@ -64,6 +68,7 @@ def tidy(store: Store, settings: HouseKeeping, stop: threading.Event) -> None:
             with store.write() as connection:
                 bite = purge(connection)
             removed += bite
+            metrics.PURGED.labels(what).inc(bite)
             if bite < sweep.ROWS_AT_ONCE:
                 break
         if removed:
@@ -95,6 +100,7 @@ class Collector:
             return
         self._looked_at = now
         found = orphans.look(self._store, self._sources)
+        metrics.ORPHANS.set(len(found))
         sure, self.suspects = found & self.suspects, found
         if not self._settings.release_orphans:
             for orphan in sure:

@@ -7,10 +7,12 @@ from uuid import uuid4
 
 from oslo_config import cfg
 
+from statera import metrics
 from statera.commands import build, start
+from statera.commands.metrics import Look
 from statera.config import Settings
 from statera.controller.queue import Queue
-from statera.store import passes
+from statera.store import measures, passes
 from statera.store.migrations import require_schema
 
 
@@ -26,6 +28,7 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     with store.write() as connection:
         passes.free_dead(connection, settings.host, is_alive)
     owner = f"{settings.host}/{os.getpid()}/{uuid4().hex[:8]}"
+    metrics.serve(settings.metrics, "worker", Look(store, measures.queue))
     queue = Queue(build.world(settings, store), settings.controller_worker, owner=owner)
     queue.start()
     stop.wait()

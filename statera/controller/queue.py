@@ -10,6 +10,7 @@ from typing import TypeVar
 from oslo_log import log
 from sqlalchemy.exc import SQLAlchemyError
 
+from statera import metrics
 from statera.config import ControllerWorker
 from statera.controller.reconcile import put_off, reconcile
 from statera.controller.world import World
@@ -67,14 +68,19 @@ class Queue:
 
     def _pass(self, lease: Lease) -> str:
         try:
-            return self._attempt(lease)
+            with metrics.one_pass():
+                return self._attempt(lease)
         except LeaseLost as lost:
+            metrics.LEASES_LOST.inc()
+            metrics.PASSES.labels("dropped").inc()
             return f"{lost}; this pass is dropped"
 
     def _attempt(self, lease: Lease) -> str:
         put_it_off = partial(put_off, lease, self._world, settings=self._settings)
         try:
-            return reconcile(lease, self._world, stopping=self._stop.is_set)
+            said = reconcile(lease, self._world, stopping=self._stop.is_set)
+            metrics.PASSES.labels("done").inc()
+            return said
         except LeaseLost:
             raise
         except DriverError as error:

@@ -7,6 +7,7 @@ from typing import get_args
 
 from sqlalchemy import Connection
 
+from statera import metrics
 from statera.config import ControllerWorker
 from statera.controller.observe import observe
 from statera.controller.perform import perform
@@ -44,13 +45,15 @@ def reconcile(lease: Lease, world: World, *, stopping: Callable[[], bool] = lamb
             if stopping():
                 _hand_back(lease, world)
                 return _sentence(lease, [*said, "handed back"])
-            perform(action, desired, world, lease=lease)
+            with metrics.step(type(action).__name__):
+                perform(action, desired, world, lease=lease)
             said.append(str(action))
     raise GiveUp("no_end", f"a pass never came to an end; its last steps were {', '.join(said[-4:])}")
 
 
 def put_off(lease: Lease, world: World, *, error: Exception, settings: ControllerWorker) -> str:
     """Write down why the pass failed and when the next one comes, and say so in a sentence."""
+    metrics.PASSES.labels("failed").inc()
     failure = judge(error, lease.attempts + 1, settings=settings, jitter=random.random())
     with world.store.write() as connection:
         passes.put_off(connection, lease, failure)

@@ -6,6 +6,7 @@ import logging
 import time
 from functools import partial
 
+from statera import metrics
 from statera.fleet.authority import Authority
 from statera.fleet.dispatch import Dispatcher
 from statera.fleet.enrolment import renew
@@ -45,6 +46,7 @@ class Intake:
 
         Raise `BadMessage` when the message has no place here.
         """
+        metrics.MESSAGES.labels(type(message).__name__.lower()).inc()
         match message:
             case Beat():
                 pass

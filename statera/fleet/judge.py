@@ -9,7 +9,8 @@ from concurrent.futures import Executor
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from statera.fleet.verdict import Verdict, judge
+from statera import metrics
+from statera.fleet.verdict import Patience, Verdict, judge
 from statera.store import reports
 from statera.store.engine import Store
 
@@ -48,8 +49,8 @@ class Judge:
         self._departed: dict[str, float] = {}
         self._told: set[str] = set()
         self._doubt: str | None = None
-
         self._heard_since: float | None = None
+
     async def run(self, round_seconds: float = ROUND_SECONDS) -> None:
         """Hold rounds until cancelled."""
         while True:
@@ -69,9 +70,9 @@ class Judge:
         heard = self._last_heard | departed | dict(self._heard_at())
         # Silence counts only while we are well ourselves.
         self._last_heard = {node_id: max(at, self._well_since) for node_id, at in heard.items()}
-        try:
         hears = any(now - at < self._grace for at in self._heard_at().values())
         self._heard_since = (self._heard_since or now) if hears else None
+        try:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._round, now)
         except SQLAlchemyError as error:
             LOG.warning("no verdict on nodes while the database is away: %s", error)
@@ -122,9 +123,10 @@ class Judge:
             LOG.error("%s", verdict.doubt)
             with self._store.write() as connection:
                 reports.doubted(connection, self._manager_id, verdict.doubt)
-        self._doubt = verdict.doubt
         if verdict.doubt is None and self._doubt is not None:
             how = "they stayed silent while others were heard" if verdict.condemned else "they are heard again"
             LOG.warning("silent nodes are judged again: %s", how)
             with self._store.write() as connection:
                 reports.doubt_over(connection, self._manager_id, how)
+        self._doubt = verdict.doubt
+        metrics.DOUBT.set(verdict.doubt is not None)

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from aiohttp import web
 
+from statera import metrics
 from statera.config import Settings
 from statera.errors import SetupError
 from statera.fleet.authority import Authority
@@ -20,8 +21,8 @@ from statera.fleet.intake import Intake
 from statera.fleet.judge import Judge
 from statera.fleet.ledger import Ledger
 from statera.fleet.session import Session
-from statera.store.engine import Store
 from statera.fleet.verdict import Patience
+from statera.store.engine import Store
 from statera.store.secrets import Sealer, ensure_sealer
 
 LOG = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Service:
             departed=self.judge.note_departure)
         self._runner = web.AppRunner(self._endpoint.app, access_log=None, shutdown_timeout=1.0)
         self._tasks: list[asyncio.Task[None]] = []
+        metrics.NODES_CONNECTED.set_function(lambda: len(self.sessions))
 
     @property
     def port(self) -> int:

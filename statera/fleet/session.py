@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from statera import metrics
 from statera.fleet.orders import Orders, orders
 from statera.model.health import Words
 from statera.store.placements import Placement
@@ -58,6 +59,7 @@ class Session:
         if self._sent.get(amphora_id) != version:
             self._sent[amphora_id] = version
             self._carries.add(amphora_id)
+            metrics.SPECS_SENT.inc()
             self.send(message)
 
     def went(self, amphora_id: str) -> None:

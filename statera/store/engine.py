@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
+from statera import metrics
 from statera.errors import SetupError
 
 DRIVERS = {"mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql", "postgresql": "postgresql+psycopg"}
@@ -38,6 +39,7 @@ class Store:
             json_deserializer=msgspec.json.decode,
             **SERVER_OPTIONS[backend],
         )
+        event.listen(self.engine, "after_cursor_execute", lambda *_: metrics.STATEMENTS.inc())
         if backend == "sqlite":
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)

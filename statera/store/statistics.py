@@ -3,9 +3,10 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, select
 
-from statera.store.tables import amphorae, listener_statistics
+from statera.store.status import operating_status, provisioning_status
+from statera.store.tables import amphorae, listener_statistics, load_balancers
 
 COUNTERS = ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")
 
@@ -15,6 +16,12 @@ def totals(connection: Connection, **of: str) -> dict[str, int]:
 
     A provider without amphorae reports the listener's id in place of an amphora's.
     """
+    where = [listener_statistics.c[name] == value for name, value in of.items()]
+    found = connection.execute(select(*_sums()).where(*where)).mappings().one()
+    return {name: int(found[name]) for name in COUNTERS}
+
+
+def _sums() -> list[ColumnElement[int]]:
     row = listener_statistics.c
     lives = or_(
         row.amphora_id == row.listener_id,
@@ -22,10 +29,25 @@ def totals(connection: Connection, **of: str) -> dict[str, int]:
     )
     counted: dict[str, Any] = {name: row[name] for name in COUNTERS}
     counted["active_connections"] = case((lives, row.active_connections), else_=0)
-    sums = [func.coalesce(func.sum(counted[name]), 0).label(name) for name in COUNTERS]
-    where = [row[name] == value for name, value in of.items()]
-    found = connection.execute(select(*sums).where(*where)).mappings().one()
-    return {name: int(found[name]) for name in COUNTERS}
+    return [func.coalesce(func.sum(counted[name]), 0).label(name) for name in COUNTERS]
+
+
+def of_load_balancers(connection: Connection, *where: ColumnElement[bool]) -> list[dict[str, Any]]:
+    """Each load balancer that fulfils *where* with whose it is, its statuses and its counters, in two statements."""
+    lb = load_balancers.c
+    shown = select(
+        lb.id.label("loadbalancer_id"), lb.name, lb.project_id,
+        provisioning_status(load_balancers).label("provisioning_status"),
+        operating_status(load_balancers).label("operating_status"),
+    ).where(lb.deleted_at.is_(None), *where).order_by(lb.created_at, lb.id)
+    row = listener_statistics.c
+    counted = select(row.load_balancer_id, *_sums()).join(load_balancers, lb.id == row.load_balancer_id)
+    summed = counted.where(lb.deleted_at.is_(None), *where).group_by(row.load_balancer_id)
+    sums = {each["load_balancer_id"]: {name: int(each[name]) for name in COUNTERS}
+            for each in connection.execute(summed).mappings()}
+    nothing = dict.fromkeys(COUNTERS, 0)
+    found = connection.execute(shown).mappings()
+    return [{**each, **sums.get(each["loadbalancer_id"], nothing)} for each in found]
 
 
 def rows(connection: Connection, amphora_id: str) -> list[dict[str, Any]]:

@@ -119,6 +119,9 @@ load_balancers = Table(
     Column("lease_owner", String(255)),
     Column("lease_until_ms", BigInteger, nullable=False, default=0),
     Column("lease_token", BigInteger, nullable=False, default=0),
+    # api: the request of the newest wish; whoever notifies: the newest version that listeners were told of
+    Column("request_id", String(64)),
+    Column("told_version", BigInteger),
     # api: when another provider's driver was last told of a wish
     Column("asked_ms", BigInteger),
     # fleet: what the amphorae say, and the health manager that vouches for it
@@ -320,6 +323,16 @@ nodes = Table(
     Column("certificate_expires_at", Moment),
     Column("issuer", String(64)),
     Column("trusts", JSON(none_as_null=True)),
+    Column("strays", JSON(none_as_null=True)),
+)
+
+restores = Table(  # an operator: backups that took the place of the database
+    "restores",
+    metadata,
+    _id(),
+    Column("restored_at", Moment, nullable=False),
+    Column("made_at", Moment, nullable=False),
+    Column("grace_until_ms", BigInteger, nullable=False),
 )
 
 node_tokens = Table(  # an operator makes one, fleet uses it up

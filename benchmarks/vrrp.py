@@ -92,9 +92,8 @@ class Pair:
 
     def serving(self) -> Home:
         """The one that bears the VIP."""
-        found: list[Home] = []
-        until(lambda: found.extend(self._bearers()) or len(found) > 0)
-        return found[0]
+        until(self._bearers)
+        return self._bearers()[0]
 
     def is_whole(self) -> bool:
         """Whether both run and one of them bears the VIP."""

@@ -57,11 +57,6 @@ class Proxy:
         return self._watch.pid if self._watch and self._watch.alive else None
 
     @property
-    def is_serving(self) -> bool:
-        """Whether there is a worker that takes requests, also one whose master has died."""
-        return self.alive or (bool(self._worker) and self.is_ours(self._worker))
-
-    @property
     def is_draining(self) -> bool:
         """Whether servers wait for their last connections to end; `sweep` deletes them then."""
         return bool(self._leaving)
@@ -83,13 +78,11 @@ class Proxy:
         return max(0.0, self._answered + BREATH_SECONDS - time.monotonic())
 
     def distrust(self) -> None:
-        """Who runs does not answer: the next plan is a start, to which its workers hand over.
+        """Who runs does not answer: the next plan is a start, to which it hands over.
 
         A reload would not do: it passes on even a socket whose file is gone (HAProxy 2.6).
         """
-        if pid := self.pid:
-            self.close()
-            process.send(pid, signal.SIGKILL)
+        self.close()
 
     async def follow(self, plan: Plan) -> Plan:
         """Carry the plan out and return what was done: commands that are refused become a reload.
@@ -213,7 +206,7 @@ class Proxy:
     async def _start(self, wanted: Spec) -> None:
         home = self._home
         self._forget()
-        # Workers whose master was killed go on serving: they hand over, as in a reload.
+        # Whoever is still there, as one that was deaf, hands over as in a reload.
         lingering = self._lingering()
         pid = await process.detached(
             [self._command, "-W", "-f", str(home.haproxy_cfg), "-p", str(home.haproxy_pid),

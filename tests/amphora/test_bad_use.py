@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from msgspec.structs import replace
 
-from statera.agent import namespace, process
+from statera.agent import legs, namespace, process
 from statera.agent.host import Host
 from statera.config import Haproxy, Settings
 from statera.model.fleet import Role
@@ -67,7 +67,6 @@ def test_a_reload_that_fails_is_told_at_once_in_haproxys_words(lab, node, servin
         print("\n" + told)
         assert told.startswith("HAProxy says: ")
         assert f"cannot bind socket (Address already in use) for [{own}:{PEERS_PORT}]" in told
-        assert lab.get()
         assert node.pids(serving) == pids
         assert node.host.running() == {serving.amphora_id: 1}
     wait_until(lambda: node.host.running() == {serving.amphora_id: 2}, seconds=20)
@@ -137,10 +136,13 @@ def test_an_haproxy_that_dies_again_and_again_is_told_and_started_ever_more_rare
 @pytest.mark.parametrize("name", ["socket", "master_socket"])
 def test_a_socket_that_is_gone_is_made_again(lab, node, serving, wait_until, name):
     path = getattr(node.home(serving), name)
-    path.unlink()
-    if name == "master_socket":
-        assert node.put(changed(serving, timeout_client_data=40_000)).failure is None
-    wait_until(lambda: path.exists() and lab.get(), seconds=20)
+    with lab.load(clients=4) as came:
+        path.unlink()
+        if name == "master_socket":
+            assert node.put(changed(serving, timeout_client_data=40_000)).failure is None
+        wait_until(lambda: path.exists() and lab.get(), seconds=20)
+    assert set(came["outcome"]) == {"200"}
+    assert node.put(changed(serving, timeout_client_data=41_000)).failure is None
 
 
 def test_a_namespace_that_somebody_deletes_gets_its_name_again(lab, node, serving, wait_until):
@@ -154,7 +156,7 @@ def test_a_namespace_that_somebody_deletes_gets_its_name_again(lab, node, servin
 
 
 def test_a_leg_that_somebody_deletes_is_plugged_again(lab, node, serving, wait_until):
-    subprocess.run(["ip", "link", "del", namespace.outer_name(serving.amphora_id, "eth1")], check=True)
+    subprocess.run(["ip", "link", "del", legs.outer_name(serving.amphora_id, "eth1")], check=True)
     wait_until(lambda: lab.get(patience_seconds=0.5), seconds=20)
 
 

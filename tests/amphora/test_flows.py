@@ -3,14 +3,14 @@
 
 import contextlib
 import socket
-import subprocess
 
 import pytest
 from amphora.datagrams import asked, client, who
-from amphora.test_survival import forget, kill_all, pair, vrrp_words
+from amphora.pairs import cut_off, pair, who_serves
+from amphora.test_survival import forget
 from msgspec.structs import replace
 
-from statera.agent import namespace, sctp
+from statera.agent import sctp
 from statera.wire import Address, Counters, ListenerSpec, PersistenceSpec, PoolSpec
 
 LISTENER = ListenerSpec(id="flow", protocol="UDP", protocol_port=53, default_pool_id="names")
@@ -188,11 +188,7 @@ def test_the_other_of_a_pair_takes_over_with_the_same_hash(lab, wait_until):
     with contextlib.ExitStack() as stack:
         flows = [stack.enter_context(client(lab)) for _ in range(6)]
         first = [who(flow) for flow in flows]
-        wait_until(lambda: sorted(word for host, _ in hosts for word in vrrp_words(host)) == ["BACKUP", "MASTER"])
-        [(master, spec)] = [(host, spec) for host, spec in hosts if vrrp_words(host) == ["MASTER"]]
-        master.stop()
-        subprocess.run(["ip", "link", "set", namespace.outer_name(spec.amphora_id, "eth1"), "down"], check=True)
-        kill_all(master, spec)
+        cut_off(*who_serves(hosts, wait_until)[0])
         took = wait_until(lambda: asked(lab, 1))
         assert [who(flow) for flow in flows] == first
     assert len(set(first)) == 2

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from statera.agent import cgroup, legs, namespace, process
+from statera.agent import cgroup, namespace, process
 from statera.agent.host import machine_of
 from statera.agent.teardown import teardown
 from statera.config import Haproxy, Settings
 from statera.errors import SetupError
-from statera.model.fleet import Role
-from statera.wire import Address, Applied, Gone, Interface, PersistenceSpec, Report, VrrpSpec
+from statera.wire import Address, Applied, Gone, Interface, Report
 
 
 def test_a_restarted_agent_finds_what_runs(lab, node, serving, wait_until):
@@ -145,87 +144,6 @@ def inventory(lab):
         "groups": sorted(ours & {path.name for path in group.glob("*")}) if group else [],
         "forward": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
     }
-
-
-def pair(lab):
-    """Two hosts with one amphora each for the same VIP."""
-    specs = []
-    for role, own, peer, priority in ((Role.MASTER, 100, 101, 254), (Role.BACKUP, 101, 100, 253)):
-        vrrp = VrrpSpec(priority=priority, peer_ip=f"{lab.net}.{peer}", advert_seconds=0.1)
-        spec = lab.spec(role=role, address=f"{lab.net}.{own}", vrrp=vrrp, load_balancer_id="pair")
-        pool = replace(spec.pools[0], session_persistence=PersistenceSpec(type="SOURCE_IP"))
-        spec = replace(spec, pools=(pool,))
-        node = lab.host(role.lower())
-        node.carry(lab.network, spec.amphora_id)
-        specs.append((node, spec))
-    lab.start_members()
-    for node, spec in specs:
-        assert node.put(spec).failure is None
-    return specs
-
-
-def kill_all(node, spec):
-    for pid in namespace.processes(spec.amphora_id):
-        os.kill(pid, signal.SIGKILL)
-
-
-def vrrp_words(node):
-    return [up.vrrp for up in list(node.said) if getattr(up, "vrrp", None)][-1:]
-
-
-def test_the_standby_takes_over_from_a_dead_master(lab, wait_until):
-    (master, one), (backup, two) = pair(lab)
-    took = wait_until(lambda: sorted(vrrp_words(master) + vrrp_words(backup)) == ["BACKUP", "MASTER"])
-    print(f"\nserves after {took:.2f} s")
-    if vrrp_words(backup) == ["MASTER"]:
-        (master, one), (backup, two) = (backup, two), (master, one)
-    member = lab.get()["who"]
-    assert lab.get()["who"] == member
-    master.stop()
-    subprocess.run(["ip", "link", "set", legs.outer_name(one.amphora_id, "eth1"), "down"], check=True)
-    kill_all(master, one)
-    took = wait_until(lambda: lab.get(patience_seconds=0.05))
-    print(f"switched in {took:.2f} s")
-    wait_until(lambda: vrrp_words(backup) == ["MASTER"])
-    assert took < 2
-    assert {lab.get()["who"] for _ in range(4)} == {member}
-
-
-def test_the_standby_takes_over_when_haproxy_dies_twice(lab, wait_until):
-    (master, one), (backup, two) = pair(lab)
-    wait_until(lambda: sorted(vrrp_words(master) + vrrp_words(backup)) == ["BACKUP", "MASTER"])
-    if vrrp_words(backup) == ["MASTER"]:
-        (master, one), (backup, two) = (backup, two), (master, one)
-    for _ in range(2):
-        wait_until(lambda: len(master.pids(one)) == 2)
-        pid = master.pids(one)[0]
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda pid=pid: master.pids(one)[:1] not in ([], [pid]))
-    wait_until(lambda: vrrp_words(backup) == ["MASTER"])
-    wait_until(lambda: vrrp_words(master) == ["BACKUP"])
-    assert lab.get()
-
-
-def test_a_pair_whose_haproxies_all_die_again_and_again_serves_in_between(lab, wait_until):
-    both = pair(lab)
-    wait_until(lambda: sorted(vrrp_words(both[0][0]) + vrrp_words(both[1][0])) == ["BACKUP", "MASTER"])
-    for _ in range(2):
-        for host, spec in both:
-            wait_until(lambda host=host, spec=spec: len(host.pids(spec)) == 2)
-            kill_all(host, spec)
-    took = wait_until(lambda: lab.get(patience_seconds=0.05), seconds=10)
-    print(f"\nserves after {took:.2f} s")
-
-
-def test_a_dead_keepalived_comes_back(lab, wait_until):
-    (master, one), _ = pair(lab)
-    home = master.home(one)
-    pid = int(home.keepalived_pid.read_text())
-    kids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for victim in (pid, *map(int, kids)):
-        os.kill(victim, signal.SIGKILL)
-    took = wait_until(lambda: home.keepalived_pid.read_text().strip() != str(pid) and lab.get())
-    print(f"\nkeepalived back after {took:.2f} s")
 
 
 def test_member_networks_are_plugged_and_unplugged_live(lab, node, serving):

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The small pure decisions of the agent."""
 
-from pathlib import Path
-
 import pytest
 
-from statera.agent import cgroup, namespace, process, runtime
+from statera.agent import legs, process, runtime
 from statera.agent.files import Home
 from statera.agent.host import lost, most_connections
 from statera.errors import GiveUp
@@ -13,7 +11,7 @@ from statera.wire import LocalNetwork
 
 
 def test_a_leg_has_a_short_name_of_its_own():
-    names = {namespace.outer_name(f"amphora-{n}", leg) for n in range(100) for leg in ("eth1", "eth2")}
+    names = {legs.outer_name(f"amphora-{n}", leg) for n in range(100) for leg in ("eth1", "eth2")}
     assert len(names) == 200
     assert max(map(len, names)) == 15
 

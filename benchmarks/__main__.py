@@ -8,6 +8,7 @@ import click
 SUITES = {
     "main-job": "benchmarks.main_job",
     "soak": "benchmarks.soak",
+    "vrrp": "benchmarks.vrrp",
     "api": "benchmarks.peers.api",
     "data-plane": "benchmarks.peers.data_plane",
     "growth": "benchmarks.peers.growth",

@@ -117,6 +117,16 @@ SECTIONS = {
         Feature("monitor_address and monitor_port", "addr 10.0.0.31 port 8080", MONITOR, f"{HAPROXY} and {AGENT}"),
         Feature("a monitor of a TLS pool speaks TLS", "check-ssl", REENCRYPTED),
     ),
+    "Operating statuses": (
+        *(Feature(f"operating_status {word}", by=f"{HAPROXY}, {AGENT}, health manager")
+          for word in ("ONLINE", "OFFLINE", "DEGRADED", "ERROR", "DRAINING", "NO_MONITOR")),
+        Feature("a member's death and return, within a report", by=f"{HAPROXY}, {AGENT}, health manager"),
+    ),
+    "Secrets": (
+        Feature("PKCS12 with a passphrase", "`passphrase` beside `payload`, `--passphrase-file`", by="API"),
+        Feature("expiry, shown", "`expiration` of secrets; an event before", by="API, housekeeping"),
+        Feature("a renewed secret, rolled out by itself", "housekeeping looks", by=f"housekeeping, {AGENT}, {HAPROXY}"),
+    ),
     "VIPs and networks": (
         Feature("additional VIPs, HTTP and TCP", "bind [fd00::9]:80", PAIR),
         Feature("additional VIPs of both families, UDP", "ip6 daddr", FLOWS, KERNEL),

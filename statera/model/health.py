@@ -46,13 +46,15 @@ class Health(Struct, frozen=True, kw_only=True):
 
 
 def derive(
-    words: Words, *, listeners: Sequence[Subject], pools: Sequence[Subject], members: Sequence[Subject]
+    words: Words, *, enabled: bool = True, listeners: Sequence[Subject], pools: Sequence[Subject],
+    members: Sequence[Subject],
 ) -> Health:
-    """The statuses that follow from *words*, given the objects as they are."""
+    """The statuses that follow from *words*, given the objects as they are; *enabled* is the load balancer."""
     member_statuses = {member.id: _member(member, words) for member in members}
     ailing = {member.pool_id for member in members if member_statuses[member.id] == Operating.ERROR}
     pool_statuses = {pool.id: _pool(pool, words, ailing=pool.id in ailing) for pool in pools}
-    listener_statuses = {listener.id: _listener(listener, words) for listener in listeners}
+    listener_statuses = {
+        listener.id: _listener(listener, words) if enabled else str(Operating.OFFLINE) for listener in listeners}
     return Health(
         load_balancer=str(worst([*listener_statuses.values(), *pool_statuses.values()])),
         listeners=listener_statuses, pools=pool_statuses, members=member_statuses,

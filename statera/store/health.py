@@ -61,7 +61,7 @@ def _amphora(connection: Connection, node_id: str, amphora_id: str) -> AnyRow | 
     lb = load_balancers.c
     return connection.execute(
         select(amphorae.c.id, amphorae.c.role, amphorae.c.vrrp_state, amphorae.c.load_balancer_id,
-               amphorae.c.alarms, amphorae.c.effective, lb.reported_status, lb.manager_id)
+               amphorae.c.alarms, amphorae.c.effective, lb.reported_status, lb.manager_id, lb.admin_state_up)
         .join(load_balancers, lb.id == amphorae.c.load_balancer_id)
         .where(amphorae.c.id == amphora_id, amphorae.c.node_id == node_id, ~amphorae.c.leaving,
                amphorae.c.deleted_at.is_(None), lb.deleted_at.is_(None))
@@ -88,7 +88,7 @@ def _counts(connection: Connection, amphora: AnyRow, words: Words) -> bool:
 
 def _status_changes(connection: Connection, manager_id: str, amphora: AnyRow, words: Words) -> list[Change]:
     subjects = {table.name: _subjects(connection, table, amphora.load_balancer_id) for table in REPORTED}
-    health = derive(words, **subjects)
+    health = derive(words, enabled=amphora.admin_state_up, **subjects)
     changes = []
     if (amphora.reported_status, amphora.manager_id) != (health.load_balancer, manager_id):
         vouched = {"reported_status": health.load_balancer, "manager_id": manager_id}

@@ -41,3 +41,10 @@ def test_statuses(words, changed, lb, listener, pool, member):
     said = Words(as_of=3, **{**WELL, **words})
     assert derive(said, listeners=[now["l"]], pools=[now["p"]], members=[now["m"]]) == Health(
         load_balancer=lb, listeners={"l": listener}, pools={"p": pool}, members={"m": member})
+
+
+def test_a_load_balancer_that_is_off_has_no_listener_in_error():
+    silent = Words(as_of=3, vrrp=None)
+    found = derive(silent, enabled=False, listeners=[LISTENER], pools=[POOL], members=[MEMBER])
+    assert found == Health(
+        load_balancer="ONLINE", listeners={"l": "OFFLINE"}, pools={"p": "OFFLINE"}, members={"m": "OFFLINE"})

@@ -112,7 +112,14 @@ class Networking(Struct, frozen=True, kw_only=True):
 class ControllerWorker(Struct, frozen=True, kw_only=True):
     workers: Annotated[int, Meta(ge=1), doc("Passes that one worker process makes side by side.")] = 4
     loadbalancer_topology: Annotated[str, doc("SINGLE or ACTIVE_STANDBY, where no flavor says.")] = "SINGLE"
-    compute_driver: Annotated[str, doc("Where amphorae run: hosts, noop.")] = "hosts"
+    compute_driver: Annotated[str, doc("Where amphorae run: hosts, nova, noop.")] = "hosts"
+    amp_boot_network_list: Annotated[list[str], doc("nova: management networks by id, the first for the agent.")] = []
+    amp_flavor_id: Annotated[str, doc("nova: flavor of amphorae whose own flavor names none.")] = ""
+    amp_image_tag: Annotated[str, doc("nova: the newest image with this tag is booted.")] = "amphora"
+    amp_image_owner_id: Annotated[str, doc("nova: project that must own the image; empty for any.")] = ""
+    amp_secgroup_list: Annotated[list[str], doc("nova: security groups of the management port, by id.")] = []
+    amp_ssh_key_name: Annotated[str, doc("nova: key pair given to images with an SSH server.")] = ""
+    volume_driver: Annotated[str, doc("nova: volume_cinder_driver boots from volumes.")] = "volume_noop_driver"
     network_driver: Annotated[str, doc("Where VIPs live: local, neutron, noop.")] = "local"
     lease_seconds: Annotated[int, Meta(ge=1), doc("How long a worker may hold a load balancer unheard.")] = 30
     retry_first_seconds: Annotated[float, doc("Wait after the first failure; it doubles, with jitter.")] = 1.0
@@ -149,6 +156,9 @@ class DriverAgent(Struct, frozen=True, kw_only=True):
 class HealthManager(Struct, frozen=True, kw_only=True):
     bind_ip: Annotated[str, doc("Address that nodes connect to.")] = "127.0.0.1"
     bind_port: Annotated[Port, doc("Port that nodes connect to, TCP.")] = 5555
+    controller_ip_port_list: Annotated[
+        list[str], doc("nova: where machines of amphorae find the health managers, host:port each.")
+    ] = []
     report_seconds: Annotated[float, doc("How often a node looks for changes to report.")] = 1.0
     beat_seconds: Annotated[float, doc("How often a node that has nothing to report says so.")] = 3.0
     grace_seconds: Annotated[float, doc("How long a node may be away before it counts as lost.")] = 6.0
@@ -235,6 +245,24 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     endpoint_override: Annotated[str, doc("Address to use instead of the catalogue's.")] = ""
 
 
+class Nova(Endpoint, frozen=True, kw_only=True):
+    availability_zone: Annotated[str, doc("Zone of amphorae whose load balancer names none.")] = ""
+    enable_anti_affinity: Annotated[bool, doc("Keep the two of a pair on different hypervisors.")] = False
+    anti_affinity_policy: Annotated[str, doc("anti-affinity or soft-anti-affinity.")] = "anti-affinity"
+    connect_seconds: Annotated[
+        int, Meta(ge=1), doc("How long a new server's agent may take to connect before another one is made.")
+    ] = 600
+
+
+class Glance(Endpoint, frozen=True, kw_only=True):
+    """How to find Glance."""
+
+
+class Cinder(Struct, frozen=True, kw_only=True):
+    volume_size: Annotated[int, doc("Size of volumes that amphorae boot from, GiB.")] = 16
+    volume_type: Annotated[str, doc("Their type; empty for the default.")] = ""
+
+
 class Neutron(Endpoint, frozen=True, kw_only=True):
     """How to find Neutron."""
 
@@ -278,6 +306,8 @@ class Metrics(Struct, frozen=True, kw_only=True):
 class Agent(Struct, frozen=True, kw_only=True):
     endpoints: Annotated[list[str], doc("Health managers to connect to, host:port.")] = of(["127.0.0.1:5555"])
     node_name: Annotated[str, doc("Name of this node; the host name when empty.")] = ""
+    join_token: Annotated[str, doc("What `statera node token` printed, to join when this host has not yet.")] = ""
+    ca_fingerprint: Annotated[str, doc("SHA-256 of the root to trust then, as it printed too.")] = ""
     overlay_ip: Annotated[
         str, doc("Address at which other nodes reach this one for VXLAN; that of the link when empty.")
     ] = ""
@@ -306,6 +336,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     certificates: Certificates = Certificates()
     service_auth: ServiceAuth = ServiceAuth()
     neutron: Neutron = Neutron()
+    nova: Nova = Nova()
+    glance: Glance = Glance()
+    cinder: Cinder = Cinder()
     quotas: Quotas = Quotas()
     house_keeping: HouseKeeping = HouseKeeping()
     agent: Agent = Agent()

@@ -6,6 +6,7 @@
     ├── ApiError              the caller can mend it; carries an HTTP status and a fault text
     │   ├── NotFound, Invalid, BadField, Forbidden, QuotaMet, ImmutableObject …
     │   └── Unavailable       nobody's fault: ask again
+    ├── NotYet                what a step asked for is being made; nobody failed
     ├── LeaseLost             another worker holds the load balancer now; drop the pass
     └── DriverError           the cloud or a node failed; carries a reason code for the event
         ├── TryAgain          may pass by itself: the controller backs off
@@ -28,6 +29,10 @@ class SetupError(StateraError):
 
 class LeaseLost(StateraError):
     """The pass lost its lease; whatever it has not written yet must not be written."""
+
+
+class NotYet(StateraError):
+    """What a step asked for is being made: the pass goes on with its other steps and looks again later."""
 
 
 class ApiError(StateraError):

@@ -57,8 +57,23 @@ def identity(settings: Settings) -> Identity:
     return Identity(settings.state / "agent")
 
 
+async def _accept_invitation(settings: Settings, own: Identity) -> None:
+    """Join at the first endpoint that takes us. Raise `SetupError` with what the last one says."""
+    refusal = SetupError("[agent] endpoints names no health manager")
+    for endpoint in settings.agent.endpoints:
+        try:
+            await join(own, endpoint=endpoint, token=settings.agent.join_token,
+                       fingerprint=settings.agent.ca_fingerprint, name=settings.agent.node_name or settings.host)
+            return
+        except SetupError as error:
+            refusal = error
+    raise refusal
+
+
 async def _run(settings: Settings) -> None:
     own = identity(settings)
+    if settings.agent.join_token and not own.exists:
+        await _accept_invitation(settings, own)
     own.tls_context()  # say at once what is missing
     metrics.serve(settings.metrics, "agent")
     metrics.NODE_CERTIFICATE.set_function(lambda: (own.expires_at - datetime.now(UTC)) / timedelta(days=1))

@@ -11,6 +11,7 @@ from statera.controller.world import World
 from statera.drivers.cloud import Cloud
 from statera.drivers.compute.hosts import Hosts
 from statera.drivers.compute.noop import NoopCompute
+from statera.drivers.compute.nova import Invitation, NovaServers
 from statera.drivers.network.local import LocalNetworks
 from statera.drivers.network.neutron import NeutronNetworks
 from statera.drivers.network.noop import NoopNetwork
@@ -19,13 +20,19 @@ from statera.drivers.secrets.local import LocalSecrets
 from statera.drivers.secrets.noop import NoopSecrets
 from statera.errors import SetupError
 from statera.fleet.authority import Authority
+from statera.store import authorities, nodes
+from statera.store.circumstances import circumstances
 from statera.store.engine import Store
 from statera.store.networks import NetworkBook
 from statera.store.secrets import Sealer, SecretBook, ensure_sealer
 
 Driver = TypeVar("Driver")
 
-COMPUTE: Mapping[str, Callable[[], Compute]] = {"hosts": Hosts, "noop": NoopCompute}
+COMPUTE: Mapping[str, Callable[[Settings, Store], Compute]] = {
+    "hosts": lambda _settings, _store: Hosts(),
+    "nova": lambda settings, store: nova(settings, store),
+    "noop": lambda _settings, _store: NoopCompute(),
+}
 NETWORK: Mapping[str, Callable[[Settings, Store], Network]] = {
     "local": lambda _settings, store: LocalNetworks(NetworkBook(store)),
     "neutron": lambda settings, _store: neutron(settings),
@@ -49,8 +56,33 @@ def open_store(settings: Settings) -> Store:
     )
 
 
-def compute(settings: Settings) -> Compute:
-    return _named("[controller_worker] compute_driver", settings.controller_worker.compute_driver, COMPUTE)()
+def compute(settings: Settings, store: Store) -> Compute:
+    driver = _named("[controller_worker] compute_driver", settings.controller_worker.compute_driver, COMPUTE)
+    return driver(settings, store)
+
+
+def nova(settings: Settings, store: Store) -> Compute:
+    """Raise `SetupError` for what machines cannot do without."""
+    for section, option in NOVA_NEEDS:
+        if not getattr(getattr(settings, section), option):
+            raise SetupError(f"[{section}] {option} is needed for compute_driver nova")
+
+    def invite(name: str) -> Invitation:
+        with store.write() as connection:
+            token = nodes.make_token(connection, name, settings.nova.connect_seconds)
+            return Invitation(token=token, fingerprint=authorities.fingerprint(connection))
+
+    cloud = Cloud(settings.service_auth)
+    return NovaServers(
+        cloud.service("compute", "Nova", settings.nova), cloud.service("image", "Glance", settings.glance),
+        worker=settings.controller_worker, settings=settings.nova, cinder=settings.cinder,
+        endpoints=settings.health_manager.controller_ip_port_list, invite=invite)
+
+
+NOVA_NEEDS = (
+    ("controller_worker", "amp_boot_network_list"), ("controller_worker", "amp_flavor_id"),
+    ("health_manager", "controller_ip_port_list"),
+)
 
 
 def network(settings: Settings, store: Store) -> Network:
@@ -87,7 +119,7 @@ def world(settings: Settings, store: Store) -> World:
     """What controllers work with."""
     own = settings.controller_worker
     return World(
-        store=store, compute=compute(settings), network=network(settings, store),
+        store=store, compute=compute(settings, store), network=network(settings, store),
         replacements_per_minute=own.replacements_per_minute, provider_patience_seconds=own.provider_patience_seconds)
 
 

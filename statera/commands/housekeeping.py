@@ -38,7 +38,8 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     stop = start.stop_signal()
     store = build.open_store(settings)
     require_schema(store)
-    collector = Collector(store, [build.network(settings, store), build.compute(settings)], settings.house_keeping)
+    sources: list[Source] = [build.network(settings, store), build.compute(settings, store)]
+    collector = Collector(store, sources, settings.house_keeping)
     renewals, place = renewals_of(settings, store), START
     metrics.serve(settings.metrics, "housekeeping", Look(store, tenants))
     while not stop.is_set():

@@ -50,7 +50,7 @@ def orphans(state: Path, release: bool) -> None:
     """
     settings = home.read(Home(state))
     store = build.open_store(settings)
-    sources: list[Source] = [build.network(settings, store), build.compute(settings)]
+    sources: list[Source] = [build.network(settings, store), build.compute(settings, store)]
     try:
         found = look(store, sources)
         if found:

@@ -57,10 +57,13 @@ def schema(settings: Settings) -> Finding:
 
 def drivers(settings: Settings) -> Finding:
     """The configured drivers exist."""
+    store = build.open_store(settings)
     try:
-        build.compute(settings)
+        build.compute(settings, store), build.network(settings, store)
     except SetupError as error:
         return Result.FAILURE, str(error)
+    finally:
+        store.close()
     return Result.SUCCESS, f"compute {settings.controller_worker.compute_driver}, network " + (
         settings.controller_worker.network_driver)
 

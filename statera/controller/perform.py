@@ -24,7 +24,7 @@ from statera.controller.steps import (
 )
 from statera.controller.world import World
 from statera.drivers.protocols import AmphoraRequest
-from statera.errors import TryAgain
+from statera.errors import NotYet
 from statera.model.guard import guard
 from statera.model.tree import LoadBalancer
 from statera.store import budget, delegated, passes
@@ -69,6 +69,7 @@ def perform(step: Action, desired: LoadBalancer, world: World, *, lease: Lease) 
                                   f"{world.provider_patience_seconds:.0f} s what became of the last change")
         case FinishDelete():
             world.network.release_vip(desired.id)
+            world.compute.forget(desired.id)
             with passes.fenced(world.store, lease) as connection:
                 passes.forget_load_balancer(connection, desired.id)
         case _:
@@ -125,8 +126,12 @@ def _place(amphora_id: str, desired: LoadBalancer, world: World, *, lease: Lease
             zone=compute_zone(connection, desired.availability_zone), flavor=flavor,
         )
     node_id = world.compute.ensure_node(request)
+    machine = world.compute.machine(amphora_id) if world.compute.plugs else None
+    if machine:
+        with passes.fenced(world.store, lease) as connection:
+            passes.note_machine(connection, amphora_id, structs.asdict(machine))
     if node_id is None:
-        raise TryAgain("node_not_ready", f"the node of amphora {amphora_id} is still being made")
+        raise NotYet(f"the node of amphora {amphora_id} is being made")
     ports = own.ports
     if world.network.guards and not world.compute.plugs:
         name = next(node.name for node in request.nodes if node.id == node_id)
@@ -146,7 +151,7 @@ def _release(amphora_id: str, desired: LoadBalancer, world: World, *, lease: Lea
     world.network.release_amphora_ports(amphora_id)
     world.compute.ensure_absent(amphora_id)
     with passes.fenced(world.store, lease) as connection:
-        passes.forget_amphora(connection, amphora_id)
+        passes.forget_amphora(connection, amphora_id, with_node=world.compute.plugs)
 
 
 def _vips(desired: LoadBalancer) -> dict[str, tuple[str, ...]]:

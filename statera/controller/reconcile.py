@@ -14,7 +14,7 @@ from statera.controller.perform import perform
 from statera.controller.plan import plan
 from statera.controller.steps import Action, AwaitBudget, AwaitReturn, AwaitSuccessor, HoldBack, Step
 from statera.controller.world import World
-from statera.errors import DriverError, GiveUp
+from statera.errors import DriverError, GiveUp, NotYet
 from statera.store import passes
 from statera.store.events import Event, latest_reason, record
 from statera.store.passes import Failure, Lease
@@ -41,13 +41,21 @@ def reconcile(lease: Lease, world: World, *, stopping: Callable[[], bool] = lamb
         if desired is None or not actions:
             _finish(lease, world, settled=desired.version if desired else None, waits=steps)
             return _sentence(lease, [*said, *map(str, steps)] or ["settled"])
+        delayed = False
         for action in actions:
             if stopping():
                 _hand_back(lease, world)
                 return _sentence(lease, [*said, "handed back"])
-            with metrics.step(type(action).__name__):
-                perform(action, desired, world, lease=lease)
-            said.append(str(action))
+            try:
+                with metrics.step(type(action).__name__):
+                    perform(action, desired, world, lease=lease)
+                said.append(str(action))
+            except NotYet as error:
+                delayed = True
+                said.append(str(error))
+        if delayed:
+            _look_again(lease, world)
+            return _sentence(lease, said)
     raise GiveUp("no_end", f"a pass never came to an end; its last steps were {', '.join(said[-4:])}")
 
 
@@ -110,6 +118,11 @@ def look_again_seconds(waits: Sequence[Step], *, jitter: float) -> float | None:
     if lacking:
         return min(lacking) * BUDGET_SECONDS + 0.5 + jitter * LOOK_AGAIN_SECONDS
     return LOOK_AGAIN_SECONDS if any(not isinstance(wait, AwaitReturn) for wait in waits) else None
+
+
+def _look_again(lease: Lease, world: World) -> None:
+    with world.store.write() as connection:
+        passes.finish(connection, lease, settled=None, again_seconds=LOOK_AGAIN_SECONDS)
 
 
 def _hand_back(lease: Lease, world: World) -> None:

@@ -128,6 +128,9 @@ class Compute(Protocol):
     def ensure_absent(self, amphora_id: str) -> None:
         """Remove what was made for the amphora alone; one that is already gone is success."""
 
+    def forget(self, load_balancer_id: str) -> None:
+        """Remove what was made for the load balancer as a whole, after its amphorae."""
+
     def owned(self) -> Sequence[Owned]:
         """All that was ever made by this driver and is still there, whoever it was made for."""
 

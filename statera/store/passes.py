@@ -22,7 +22,7 @@ from statera.store.clock import now_ms
 from statera.store.engine import Store
 from statera.store.events import Event, latest_reason, record, utc_now
 from statera.store.settle import settle
-from statera.store.tables import TREE, amphorae, load_balancers, sealed_secrets, tags
+from statera.store.tables import TREE, amphorae, load_balancers, nodes, sealed_secrets, tags
 
 lb = load_balancers.c
 Assignment = tuple[ColumnElement[Any], Any]
@@ -181,8 +181,16 @@ def mark_applied(connection: Connection, amphora_id: str, version: int, *, machi
     connection.execute(_amphora(amphora_id).values(applied_version=version, **machine))
 
 
-def forget_amphora(connection: Connection, amphora_id: str) -> None:
-    """Nothing outside is left of the amphora; its row stays for a while, marked."""
+def note_machine(connection: Connection, amphora_id: str, machine: Mapping[str, Any]) -> None:
+    """The amphora's own server, as far as it is known by now."""
+    connection.execute(_amphora(amphora_id).values(**{name: value for name, value in machine.items() if value}))
+
+
+def forget_amphora(connection: Connection, amphora_id: str, *, with_node: bool = False) -> None:
+    """Nothing outside is left of the amphora; its row stays for a while, marked. *with_node*: its node ended too."""
+    if with_node:
+        node_id = select(amphorae.c.node_id).where(amphorae.c.id == amphora_id).scalar_subquery()
+        connection.execute(delete(nodes).where(or_(nodes.c.id == node_id, nodes.c.name == f"amphora-{amphora_id}")))
     connection.execute(_amphora(amphora_id).values(deleted_at=utc_now(), leaving=True, gone=True))
 
 

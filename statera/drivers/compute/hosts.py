@@ -31,6 +31,9 @@ class Hosts:
     def ensure_absent(self, amphora_id: str) -> None:
         """The node's agent removes the amphora itself, because it is no longer on its roster."""
 
+    def forget(self, load_balancer_id: str) -> None:
+        """Nothing is made for load balancers."""
+
     def owned(self) -> Sequence[Owned]:
         return ()
 

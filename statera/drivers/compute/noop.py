@@ -36,6 +36,9 @@ class NoopCompute:
     def ensure_absent(self, amphora_id: str) -> None:
         """Nothing was made."""
 
+    def forget(self, load_balancer_id: str) -> None:
+        """Nothing is made for load balancers."""
+
     def owned(self) -> Sequence[Owned]:
         return ()
 

@@ -65,6 +65,7 @@ def routes(service: Service, forecast: Forecast | None = None) -> list[tuple[str
         *_tree(service, members.CHILD, members.Members, below="/pools/{id}"),
         *_tree(service, l7rules.CHILD, below="/l7policies/{id}"),
         ("/loadbalancers/{id}/failover", summaries.Failover(service)),
+        ("/loadbalancers/{id}/flavor", resizing.Resize(service)),
         *((f"/loadbalancers/{{id}}/{word}", summaries.Look(
             service, loadbalancers.CHILD, "get_status", summaries.status_tree)) for word in ("status", "statuses")),
         ("/loadbalancers/{id}/events", outlook.Events(service)),

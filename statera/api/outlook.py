@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a load balancer comes from and goes to: its events, and what a controller would do now."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import falcon
 from msgspec import structs
@@ -13,8 +14,8 @@ from statera.api.identity import identify
 from statera.errors import BadRequest
 from statera.store import events, tables
 
-Forecast = Callable[[str], Sequence[tuple[str, str]]]
-"""From a load balancer's id to what a controller would do now: for each step a stable word and a sentence."""
+Forecast = Callable[[str], Mapping[str, Any]]
+"""From a load balancer's id to what a controller would do now (for each step a stable word and a sentence) and why."""
 
 
 class Events:
@@ -54,8 +55,7 @@ class Plan:
     def on_get(self, request: falcon.Request, response: falcon.Response, *, id: str) -> None:
         requests.refuse_query(request)
         require_lb(self.service, request, id, "loadbalancer:put_failover")
-        respond(response, {"plan": [
-            {"action": action, "message": message} for action, message in self.forecast(id)]})
+        respond(response, self.forecast(id))
 
 
 def require_lb(service: Service, request: falcon.Request, id: str, action: str) -> None:

@@ -2,9 +2,12 @@
 """The only place that names real drivers: from the options' words to objects."""
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from msgspec import structs
 
 from statera.config import Settings
+from statera.controller.explain import explain
 from statera.controller.observe import observe
 from statera.controller.plan import plan
 from statera.controller.world import World
@@ -123,13 +126,20 @@ def world(settings: Settings, store: Store) -> World:
         replacements_per_minute=own.replacements_per_minute, provider_patience_seconds=own.provider_patience_seconds)
 
 
-def forecast(settings: Settings, store: Store) -> Callable[[str], list[tuple[str, str]]]:
-    """Tells what a controller would do about a load balancer now: for each step its name and a sentence."""
+def forecast(settings: Settings, store: Store) -> Callable[[str], dict[str, Any]]:
+    """Tells what a controller would do about a load balancer now, each step by name and sentence, and explains it."""
     seen_with = world(settings, store)
 
-    def look(load_balancer_id: str) -> list[tuple[str, str]]:
+    def look(load_balancer_id: str) -> dict[str, Any]:
         desired, seen = observe(seen_with, load_balancer_id)
-        return [(type(step).__name__, str(step)) for step in (plan(desired, seen) if desired else ())]
+        with store.read() as connection:
+            now = circumstances(connection, load_balancer_id)
+        steps = plan(desired, seen) if desired else []
+        story = explain(desired, seen, now) if desired and now else None
+        return {
+            "plan": [{"action": type(step).__name__, "message": str(step)} for step in steps],
+            "explanation": story and structs.asdict(story),
+        }
 
     return look
 

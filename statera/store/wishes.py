@@ -63,6 +63,14 @@ def nudge(connection: Connection, load_balancer_id: str) -> None:
     wake.announce(connection)
 
 
+def repair(connection: Connection, load_balancer_id: str) -> None:
+    """Wish that everybody tries again at once what failed; on nodes, too, as the version is another one."""
+    change_load_balancer(connection, load_balancer_id, attempts=0)
+    touch(connection, load_balancer_id, infra=True)
+    events.record(connection, events.Event(
+        load_balancer_id=load_balancer_id, reason="accepted", message="repair"))
+
+
 def replace_amphora(connection: Connection, amphora_id: str) -> None:
     """Wish that another amphora takes this one's place."""
     amphora = tables.amphorae

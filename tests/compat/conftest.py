@@ -159,7 +159,7 @@ def worlds(tmp_path: Path, empty_database: Path) -> Iterator[Callable[..., World
         shutil.copy(empty_database, database)
         stores.append(Store(f"sqlite:///{database}"))
         return World(stores[-1], build(settings, conf, stores[-1], NoopNetwork(), secrets=NoopSecrets(),
-                                       forecast=lambda _load_balancer_id: []))
+                                       forecast=lambda _load_balancer_id: {"plan": [], "explanation": None}))
 
     yield make
     for store in stores:

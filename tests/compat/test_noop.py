@@ -149,7 +149,9 @@ def test_an_amphora_looks_like_one_that_was_booted(cloud):
     assert (amphora["ha_ip"], amphora["ha_port_id"]) == (lb["vip_address"], lb["vip_port_id"])
     empty = {name for name, value in amphora.items() if value is None}
     assert empty <= {"vrrp_priority"}
-    assert cloud.call("GET", f"/lbaas/loadbalancers/{lb['id']}/plan") == (200, {"plan": []})
+    status, outlook = cloud.call("GET", f"/lbaas/loadbalancers/{lb['id']}/plan")
+    assert (status, outlook["plan"]) == (200, [])
+    assert outlook["explanation"]["missing"] == ["nothing"]
     assert cloud.call("PUT", f"/octavia/amphorae/{amphora['id']}/failover")[0] == 202
     cloud.settled_ms(lb["id"])
     [successor] = cloud.all(f"/octavia/amphorae?loadbalancer_id={lb['id']}")

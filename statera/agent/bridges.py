@@ -56,6 +56,8 @@ def _ensure(host: Any, network: LocalNetwork) -> None:
         host.link("add", ifname=network.bridge, kind="bridge", mtu=network.mtu, address=own)
         found = host.link_lookup(ifname=network.bridge)
         _set(network.bridge, {"ipv6": "accept_dad"}, "0")
+        # Who asks on one network learns nothing of the host's addresses on others.
+        _set(network.bridge, {"ipv4": "arp_ignore"}, "1")
     host.link("set", index=found[0], state="up")
     there = {f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in host.get_addr(index=found[0])}
     for gateway in map(ipaddress.ip_interface, network.gateways):

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from pyroute2.netlink.exceptions import NetlinkError
 
-from statera.agent import bridges, overlay, process
+from statera.agent import bridges, isolation, overlay, process
 from statera.agent.amphora import Amphora
 from statera.agent.files import Home, homes, networks_file, overlay_file, write
 from statera.agent.logs import Office
@@ -167,6 +167,7 @@ class Host:
         self._networks_stand = False
         loop = asyncio.get_running_loop()
         try:
+            await isolation.ensure(self._networks, self._state, serves=self._settings.agent.services_on_bridges)
             await loop.run_in_executor(self._netlink, bridges.ensure, self._networks)
             if spanning := overlay.spanning(self._networks, self._overlay):
                 # First the filter: who asks for a gateway must never be answered by another host.
@@ -188,7 +189,7 @@ class Host:
     async def _report_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._report_seconds)
-            if not self._networks_stand:
+            if not self._networks_stand or not isolation.stands(self._networks, self._state):
                 await self._ensure_networks()
             await self._each(Amphora.report)
 

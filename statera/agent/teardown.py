@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from statera.agent import bridges, cgroup, namespace, overlay, process
+from statera.agent import bridges, cgroup, isolation, namespace, overlay, process
 from statera.agent.files import RUN, Home, homes, networks_file, overlay_file, read
 from statera.wire import LocalNetwork, Overlay, Spec
 
@@ -20,6 +20,7 @@ def teardown(state: Path) -> list[str]:
     done = [line for home in homes(state) for line in demolish(home)]
     done += [f"overlay {name} removed" for name in overlay.remove(stored_networks(state))]
     done += [f"bridge {name} removed" for name in bridges.remove(stored_networks(state))]
+    done += ["packet filter removed"] if isolation.remove(state) else []
     for file in (networks_file(state), overlay_file(state)):
         file.unlink(missing_ok=True)
     for folder in (RUN, state / "amphorae"):

@@ -56,6 +56,8 @@ bind_port = {binds.nodes.port}
 
 [agent]
 endpoints = {binds.nodes}
+# Members may be programs of this host. Where others may create load balancers, say false.
+services_on_bridges = true
 """
 
 

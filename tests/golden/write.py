@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from statera.render import flows, haproxy, keepalived, l7, nftables, tls
+from statera.render import flows, haproxy, isolation, keepalived, l7, nftables, tls
 from statera.render.backends import proxied
 from statera.render.haproxy import Machine
-from statera.wire import Spec
+from statera.wire import LocalNetwork, Spec
 
 HERE = Path(__file__).parent
 MACHINE = Machine(run="/run/statera/amphora-1", chroot="/run/statera/empty", threads=2, most_connections=400_000)
@@ -39,7 +39,20 @@ def rendered(case: str) -> Iterator[tuple[Path, str]]:
     yield from ((HERE / case / tls.FOLDER / name, text) for name, text in lists.items())
 
 
+def isolated(case: str) -> Iterator[tuple[Path, str]]:
+    """What a node with the networks of `networks.json` lets pass between them."""
+    networks = msgspec.json.decode((HERE / case / "networks.json").read_bytes(), type=list[LocalNetwork])
+    yield HERE / case / "isolation.nft", isolation.render(networks, "statera_0", serves=False)
+
+
+def network_cases() -> list[str]:
+    return sorted(path.parent.name for path in HERE.glob("*/networks.json"))
+
+
 def main() -> None:
+    for case in network_cases():
+        for path, text in isolated(case):
+            path.write_text(text)
     for case in cases():
         for path, text in rendered(case):
             if text:

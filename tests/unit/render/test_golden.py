@@ -25,6 +25,12 @@ def test_a_spec_renders_to_its_golden_files(case):
         assert (path.read_text() if path.exists() else "") == text
 
 
+@pytest.mark.parametrize("case", golden.network_cases())
+def test_networks_render_to_their_golden_filter(case):
+    for path, text in golden.isolated(case):
+        assert path.read_text() == text
+
+
 @pytest.mark.skipif(not shutil.which("haproxy"), reason="needs haproxy")
 @pytest.mark.parametrize("case", golden.cases())
 def test_haproxy_accepts_every_golden_file_without_a_warning(case, tmp_path):

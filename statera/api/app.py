@@ -14,7 +14,7 @@ from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi
 
 from statera import metrics
-from statera.api import faults, measurements, outlook, page, rules, summaries
+from statera.api import faults, measurements, outlook, page, resizing, rules, summaries
 from statera.api.acts import Service
 from statera.api.faults import NotAcceptable, NothingThere, Plain, TooLarge
 from statera.api.handlers import Child, Collection, Item

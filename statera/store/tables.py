@@ -440,6 +440,17 @@ sealed_secrets = Table(  # api: what references meant when the wish was accepted
     Column("expires_at", Moment),
 )
 
+adoptions = Table(  # `statera adopt`: what came from another Octavia, and how far it has come
+    "adoptions",
+    metadata,
+    _id("load_balancer_id"),
+    Column("state", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("machines", JSON, nullable=False),
+    Column("problem", Text),
+    Column("changed_at", Moment, nullable=False),
+)
+
 events = Table(  # whoever saw it
     "events",
     metadata,

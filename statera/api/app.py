@@ -14,7 +14,7 @@ from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi
 
 from statera import metrics
-from statera.api import faults, measurements, outlook, page, resizing, rules, summaries
+from statera.api import faults, log_targets, measurements, outlook, page, resizing, rules, summaries
 from statera.api.acts import Service
 from statera.api.faults import NotAcceptable, NothingThere, Plain, TooLarge
 from statera.api.handlers import Child, Collection, Item
@@ -69,6 +69,9 @@ def routes(service: Service, forecast: Forecast | None = None) -> list[tuple[str
         *((f"/loadbalancers/{{id}}/{word}", summaries.Look(
             service, loadbalancers.CHILD, "get_status", summaries.status_tree)) for word in ("status", "statuses")),
         ("/loadbalancers/{id}/events", outlook.Events(service)),
+        ("/loadbalancers/{id}/log_target", log_targets.LogTarget(service)),
+        ("/loadbalancers/{id}/limits", summaries.Look(
+            service, loadbalancers.CHILD, "get_one", log_targets.limits_of)),
         *([("/loadbalancers/{id}/plan", outlook.Plan(service, forecast))] if forecast else []),
         ("/loadbalancers/{id}/stats", summaries.Look(
             service, loadbalancers.CHILD, "get_stats", summaries.lb_statistics)),

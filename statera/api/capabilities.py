@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from statera.drivers.provider.registry import Driver, Drivers
 from statera.errors import BadRequest, ProviderCannot, ProviderUnsupported
+from statera.model.limits import LEAST_MEMORY_MB
 
 Values = Mapping[str, Any]
 
@@ -106,6 +107,9 @@ FLAVOR = {
     "amp_image_tag": "The amphora image tag.",
     "sriov_vip": "When true, the VIP port will be created using an SR-IOV VF port.",
     "allow_member_sriov": "When true, users can request a member port be SR-IOV enabled at member creation time.",
+    "memory_mb": f"Memory of each amphora in megabytes, at least {LEAST_MEMORY_MB}; how many connections fit follows.",
+    "cpus": "How many CPUs each amphora may use, at least 0.05; parts of one are possible.",
+    "max_connections": "The most connections that each amphora has at once, of all listeners together.",
 }
 ZONE = {
     "compute_zone": "The compute availability zone.",
@@ -155,6 +159,9 @@ FLAVOR_VALUES: Mapping[str, Callable[[Any], bool]] = {
     "loadbalancer_topology": lambda value: value in ("SINGLE", "ACTIVE_STANDBY"),
     "sriov_vip": lambda value: isinstance(value, bool),
     "allow_member_sriov": lambda value: isinstance(value, bool),
+    "memory_mb": lambda value: type(value) is int and LEAST_MEMORY_MB <= value <= 1 << 24,
+    "cpus": lambda value: type(value) in (int, float) and 0.05 <= value <= 1024,
+    "max_connections": lambda value: type(value) is int and 1 <= value <= 1_000_000,
 }
 ZONE_VALUES: Mapping[str, Callable[[Any], bool]] = {
     "valid_vip_networks": lambda value: isinstance(value, list),

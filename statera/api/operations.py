@@ -195,6 +195,28 @@ PLAN: Schema = {
     },
 }
 
+LOG_TARGET: Schema = rooted("log_target", {
+    "type": "object", "required": ["url"], "additionalProperties": False,
+    "properties": {"url": {**TEXT, "description": "tcp://address:port or udp://address:port"}}})
+NUMBER: Schema = {"type": "number"}
+LIMITS: Schema = {
+    "type": "object", "additionalProperties": False,
+    "properties": {
+        "memory_mb": or_null(COUNT), "cpus": or_null(NUMBER), "max_connections": or_null(COUNT),
+        "amphorae": {"type": "array", "items": {
+            "type": "object", "additionalProperties": False,
+            "properties": {
+                "id": TEXT, "role": TEXT,
+                "effective": or_null({
+                    "type": "object", "additionalProperties": False,
+                    "properties": {
+                        "max_connections": COUNT, "limited_by": TEXT, "file_descriptors": COUNT,
+                        "memory_mb": or_null(COUNT), "cpus": or_null(NUMBER)}}),
+                "alarms": {"type": "array", "items": {
+                    "type": "object", "additionalProperties": False,
+                    "properties": dict.fromkeys(("reason", "message", "object_type", "object_id"), TEXT)}}}}}},
+}
+
 ROWS = (
     _special("loadbalancer", "get", "/loadbalancers/{id}/events", "loadbalancer:get_one",
              "List what happened to a load balancer, newest first",
@@ -204,6 +226,16 @@ ROWS = (
              query={"project_id": {**TEXT, "description": "Only this project's."}}),
     _special("loadbalancer", "get", "/loadbalancers/{id}/plan", "loadbalancer:put_failover",
              "Show what a controller would do about a load balancer now, and why", answer=PLAN),
+    _special("loadbalancer", "get", "/loadbalancers/{id}/log_target", "loadbalancer:get_log_target",
+             "Show where the lines about a load balancer's connections are sent",
+             answer=rooted("log_target", {"type": "object", "properties": {"url": or_null(TEXT)}})),
+    _special("loadbalancer", "put", "/loadbalancers/{id}/log_target", "loadbalancer:put_log_target",
+             "Send the lines about a load balancer's connections to a log server", body=LOG_TARGET, answer=LOG_TARGET,
+             status=202),
+    _special("loadbalancer", "delete", "/loadbalancers/{id}/log_target", "loadbalancer:delete_log_target",
+             "Send the lines about a load balancer's connections nowhere", status=204),
+    _special("loadbalancer", "get", "/loadbalancers/{id}/limits", "loadbalancer:get_one",
+             "Show what a load balancer's amphorae may use and which limit is hit", answer=rooted("limits", LIMITS)),
     _special("loadbalancer", "get", "/loadbalancers/{id}/stats", "loadbalancer:get_stats",
              "Show a load balancer's statistics", answer=rooted("stats", STATISTICS)),
     *(_special("loadbalancer", "get", f"/loadbalancers/{{id}}/{word}", "loadbalancer:get_status",

@@ -47,7 +47,8 @@ NESTED = {"get_all": R, "post": W, "get_one": R, "put": W, "delete": W}
 
 API: dict[str, dict[str, str]] = {
     "loadbalancer": {
-        **CRUD, "post:vip_sg_ids": W, "put:vip_sg_ids": W, "get_stats": R, "get_status": R, "put_failover": A},
+        **CRUD, "post:vip_sg_ids": W, "put:vip_sg_ids": W, "get_stats": R, "get_status": R, "put_failover": A,
+        "get_log_target": R, "put_log_target": W, "delete_log_target": W},
     "listener": {**CRUD, "get_stats": R},
     "pool": CRUD,
     "healthmonitor": CRUD,

@@ -17,7 +17,9 @@ COMMANDS = {
     "key": ("statera.commands.key:key", "Show and exchange the key that seals secrets."),
     "ca": ("statera.commands.ca:ca", "Show and exchange the authority that certifies nodes."),
     "orphans": ("statera.commands.orphans:orphans", "Show what was made for load balancers that are no more."),
-    "lb": ("statera.commands.lb:lb", "Say what happens to a load balancer and why."),
+    "backup": ("statera.commands.backup:backup", "Write all that the database holds into a file."),
+    "restore": ("statera.commands.backup:restore", "Put a backup into the place of the database."),
+    "lb": ("statera.commands.log:lb", "Say what happens to a load balancer and why."),
 }
 
 

@@ -3,6 +3,9 @@
 
 from msgspec import Struct
 
+LEAST_MEMORY_MB = 64
+"""Less is not enough for HAProxy and its successor at a reload."""
+
 
 class Limits(Struct, frozen=True, kw_only=True):
     """What an amphora may use; None is what the node gives to each, and of *cpus* all there are."""

@@ -10,9 +10,6 @@ BASE_MB = 48
 PLAIN_KB, TLS_KB = 33, 48
 """What a connection takes at worst: two buffers of 16 kB and what HAProxy knows of it; and OpenSSL's part."""
 
-LEAST_MEMORY_MB = 64
-"""Less is not enough for HAProxy and its successor at a reload."""
-
 
 def ceilings(spec: Spec, *, wanted: int, memory_mb: int, by_descriptors: int) -> dict[str, int]:
     """How many connections each of them allows, by what to call it; *memory_mb* 0 is no limit."""

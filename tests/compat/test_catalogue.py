@@ -96,7 +96,8 @@ def test_providers(world):
     assert shown["providers"][0] == {"name": "amphora", "description": "The Octavia Amphora driver."}
     assert world.call("GET", "/providers/amphora").status_code == 405
     names = [each["name"] for each in world.get("/providers/amphora/flavor_capabilities")["flavor_capabilities"]]
-    assert names == ["loadbalancer_topology", "compute_flavor", "amp_image_tag", "sriov_vip", "allow_member_sriov"]
+    assert names[:5] == ["loadbalancer_topology", "compute_flavor", "amp_image_tag", "sriov_vip", "allow_member_sriov"]
+    assert names[5:] == ["memory_mb", "cpus", "max_connections"]
     zone = world.get("/providers/amphora/availability_zone_capabilities", name="volume_zone", fields="name")
     assert zone == {"availability_zone_capabilities": [{"name": "volume_zone"}]}
     assert world.refused(400, "GET", "/providers/nobody/flavor_capabilities") == "Provider 'nobody' is not enabled."

@@ -19,6 +19,7 @@ COMMANDS = {
     "orphans": ("statera.commands.orphans:orphans", "Show what was made for load balancers that are no more."),
     "backup": ("statera.commands.backup:backup", "Write all that the database holds into a file."),
     "restore": ("statera.commands.backup:restore", "Put a backup into the place of the database."),
+    "rotate": ("statera.commands.rotate:rotate", "Make amphorae anew, a few load balancers at a time."),
     "lb": ("statera.commands.log:lb", "Say what happens to a load balancer and why."),
 }
 

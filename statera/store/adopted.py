@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, select, update
 
 from statera.store import tables
 from statera.store.adoption import Found
@@ -210,3 +210,12 @@ def rest(connection: Connection, load_balancer_id: str) -> None:
     announce(connection)
 
 
+
+
+def wishes_since(connection: Connection, load_balancer_id: str) -> int:
+    """How many wishes were accepted here since it came."""
+    event = tables.events.c
+    came = select(func.max(event.id)).where(event.load_balancer_id == load_balancer_id, event.reason == "adopted")
+    accepted = select(func.count()).where(
+        event.load_balancer_id == load_balancer_id, event.reason == "accepted", event.id > came.scalar_subquery())
+    return connection.execute(accepted).scalar_one()

@@ -15,7 +15,8 @@ from sqlalchemy.engine import Engine, create_engine, make_url
 from benchmarks import servers
 from benchmarks.client import Api, Unanswered, until
 from benchmarks.peers import upstream
-from benchmarks.rig import children, command, free_ports, processor_seconds, pss_bytes
+from benchmarks.rig import command, family, free_ports, processor_seconds, pss_bytes
+from tests.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
 WORKERS, THREADS = 1, 8
@@ -34,7 +35,7 @@ class Side(Struct, frozen=True, kw_only=True):
 
     @property
     def pids(self) -> list[int]:
-        return [self.process, *children(self.process)]
+        return family([self.process])
 
     def api(self) -> Api:
         return Api(self.url, "bench", "")
@@ -80,28 +81,40 @@ cert_manager = noop
 
 
 @contextlib.contextmanager
-def octavia(url: str, folder: Path) -> Iterator[Side]:
-    """The peer's api with its noop provider, on an empty database of its own."""
+def octavia(url: str, folder: Path, broker: str = "fake://") -> Iterator[Side]:
+    """The peer's api on an empty database of its own; with its noop provider, unless a *broker* leads to a worker."""
     [port] = free_ports(1)
+    write_authority(folder)
     file, programs = folder / "octavia.conf", upstream.programs()
+    provider = "noop_driver" if broker == "fake://" else "amphora"
     file.write_text(f"""\
 [DEFAULT]
-transport_url = fake://
+transport_url = {broker}
 use_stderr = false
 log_file = {folder}/octavia-api.log
 [database]
 connection = {url}
 [api_settings]
 auth_strategy = noauth
-enabled_provider_drivers = noop_driver:The no-op driver.
-default_provider_driver = noop_driver
+enabled_provider_drivers = {provider}:A driver.
+default_provider_driver = {provider}
 pagination_max_limit = 100000
 [controller_worker]
 amphora_driver = amphora_noop_driver
 compute_driver = compute_noop_driver
 network_driver = network_noop_driver
+image_driver = image_noop_driver
+volume_driver = volume_noop_driver
+amp_flavor_id = bench
+amp_image_tag = bench
+amp_boot_network_list = bench
+client_ca = {folder}/ca.pem
 [certificates]
 cert_manager = noop_cert_manager
+ca_certificate = {folder}/ca.pem
+ca_private_key = {folder}/ca.key
+[oslo_messaging]
+topic = octavia
 """)
     run([str(programs / "octavia-db-manage"), "--config-file", str(file), "upgrade", "head"], folder / "octavia.log")
     serve = [
@@ -113,6 +126,13 @@ cert_manager = noop_cert_manager
         yield Side(
             name=upstream.RELEASE.replace("==", " ").capitalize(), url=f"http://127.0.0.1:{port}",
             engine=create_engine(url), process=pid, configuration=file, unlock=UNLOCK)
+
+
+def write_authority(folder: Path) -> None:
+    """The peer signs certificates of amphorae even when these are pretended."""
+    authority = Authority("bench")
+    (folder / "ca.pem").write_text(authority.pem)
+    (folder / "ca.key").write_text(authority.key_pem)
 
 
 UNLOCK = tuple(
@@ -127,12 +147,12 @@ DATABASES: Mapping[str, Callable[[], contextlib.AbstractContextManager[str]]] = 
 
 
 @contextlib.contextmanager
-def both(database: str, folder: Path) -> Iterator[tuple[Side, Side]]:
+def both(database: str, folder: Path, broker: str = "fake://") -> Iterator[tuple[Side, Side]]:
     """The two sides, each with a database on the same server."""
     with contextlib.ExitStack() as stack:
         urls = _two_databases(stack, database, folder)
         ours = stack.enter_context(statera(urls[0], folder))
-        theirs = stack.enter_context(octavia(urls[1], folder))
+        theirs = stack.enter_context(octavia(urls[1], folder, broker))
         yield ours, theirs
         for side in (ours, theirs):
             side.engine.dispose()

@@ -19,7 +19,7 @@ from statera.commands.renewals import START, Renewals
 from statera.config import HouseKeeping, Settings
 from statera.errors import DriverError
 from statera.model.authorities import Wait
-from statera.store import authorities, sweep
+from statera.store import authorities, strays, sweep
 from statera.store.engine import Store
 from statera.store.events import utc_now
 from statera.store.measures import tenants
@@ -96,8 +96,11 @@ class Collector:
         self.suspects: Orphans = frozenset()
 
     def round(self, now: float) -> None:
-        """Look if it is time; *now* is monotonic. Raise `DriverError`."""
-        if now - self._looked_at < self._settings.orphan_interval:
+        """Look if it is time; *now* is monotonic. Raise `DriverError`.
+
+        While nodes may keep what the database does not know, that may use what seems to have no owner.
+        """
+        if now - self._looked_at < self._settings.orphan_interval or self._spares():
             return
         self._looked_at = now
         found = orphans.look(self._store, self._sources)
@@ -111,6 +114,10 @@ class Collector:
         self.suspects = found - sure
         for sentence in orphans.let_go(sure):
             LOG.warning("housekeeping: %s", sentence)
+
+    def _spares(self) -> bool:
+        with self._store.read() as connection:
+            return strays.grace_seconds(connection) > 0
 
 
 def exchange_authorities(store: Store) -> None:

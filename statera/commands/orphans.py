@@ -15,8 +15,9 @@ from statera.commands import build, home
 from statera.commands.home import Home
 from statera.errors import DriverError
 from statera.model.fleet import Owned
-from statera.store import sweep
+from statera.store import strays, sweep
 from statera.store.engine import Store
+from statera.store.strays import Stray
 
 SURE_SECONDS = 5.0
 """Between two looks: what is only just being made looks like an orphan at the first."""
@@ -45,8 +46,9 @@ Orphans = frozenset[Orphan]
 def orphans(state: Path, release: bool) -> None:
     """Show ports, servers and the like whose load balancer or amphora is no more.
 
-    octavia-housekeeping removes them by itself unless [house_keeping] release_orphans says no. What runs on
-    nodes needs no collector: every node is told the whole of what it is to carry and removes the rest.
+    octavia-housekeeping removes them by itself unless [house_keeping] release_orphans says no. Nodes are told the
+    whole of what they are to carry and remove the rest; only after `statera restore` they keep for a while what
+    the database does not know, and that is shown too.
     """
     settings = home.read(Home(state))
     store = build.open_store(settings)
@@ -56,8 +58,10 @@ def orphans(state: Path, release: bool) -> None:
         if found:
             threading.Event().wait(SURE_SECONDS)
             found &= look(store, sources)
-        show(found)
-        for sentence in let_go(found) if release else ():
+        with store.read() as connection:
+            unknown, seconds = strays.listed(connection), strays.grace_seconds(connection)
+        show(found, unknown if seconds else (), minutes=seconds / 60)
+        for sentence in end(store, found) if release else ():
             click.echo(sentence)
     finally:
         store.close()
@@ -85,8 +89,15 @@ def let_go(found: Orphans) -> Iterator[str]:
             yield f"{thing.kind} {thing.id} ({thing.name}) of {thing.owner}, which is no more, is released"
 
 
-def show(found: Orphans) -> None:
-    if not found:
+def end(store: Store, found: Orphans) -> Iterator[str]:
+    """Release everything, and have nodes remove what they still keep."""
+    with store.write() as connection:
+        strays.end_grace(connection)
+    yield from let_go(found)
+
+
+def show(found: Orphans, unknown: Sequence[Stray], *, minutes: float) -> None:
+    if not found and not unknown:
         click.echo("Everything has an owner.")
         return
     table = Table("kind", "id", "name", "made for", box=None)
@@ -94,4 +105,6 @@ def show(found: Orphans) -> None:
         thing = orphan.thing
         kind = "amphora" if thing.is_amphoras else "load balancer"
         table.add_row(thing.kind, thing.id, thing.name, f"{kind} {thing.owner}")
+    for stray in unknown:
+        table.add_row("amphora", stray.amphora_id, f"on {stray.node}", f"nobody we know; {minutes:.0f} min left")
     Console().print(table)

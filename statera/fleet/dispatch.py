@@ -22,7 +22,7 @@ from statera.fleet.session import Session
 from statera.fleet.specs import build
 from statera.fleet.tls import all_uses
 from statera.model.tree import LoadBalancer
-from statera.store import limits, reports
+from statera.store import limits, reports, strays
 from statera.store import placements as placed
 from statera.store.engine import Store
 from statera.store.nodes import overlay_addresses
@@ -116,11 +116,13 @@ class Dispatcher:
     async def welcome(self, session: Session) -> None:
         """Tell a node that has just connected everything, and take in what it runs."""
         async with self._lock:
-            mine, fabric = await self._read(lambda connection: (
-                placed.on_node(connection, session.node_id), self._fabric(connection)))
+            mine, fabric, spared = await self._read(lambda connection: (
+                mine := placed.on_node(connection, session.node_id), self._fabric(connection),
+                strays.spared(connection, session.strangers(mine))))
             for placement in mine:
                 self._note_running(session, placement)
-            await self._tell({session: session.everything(mine)}, fabric)
+            self._note_strays(session, spared)
+            await self._tell({session: session.everything(mine, spared)}, fabric)
 
     async def look(self) -> int:
         """Tell nodes what has changed for load balancers with something under way; returns how much that was."""
@@ -140,16 +142,18 @@ class Dispatcher:
     async def sweep(self) -> None:
         """Compare all that every node was told with the store; end connections that are not ours any more."""
         async with self._lock:
-            found, nodes, fabric = await self._read(lambda connection: (
-                placed.held(connection, self._manager_id), placed.held_nodes(connection, self._manager_id),
-                self._fabric(connection)))
-            by_node = _by_node(found)
-            strays = [session for session in self._welcomed() if session.node_id not in nodes]
+            welcomed = self._welcomed()
+            by_node, nodes, fabric, spared = await self._read(lambda connection: (
+                by_node := _by_node(placed.held(connection, self._manager_id)),
+                placed.held_nodes(connection, self._manager_id), self._fabric(connection),
+                {session: strays.spared(connection, session.strangers(by_node[session.node_id]))
+                 for session in welcomed}))
+            ours = [session for session in welcomed if session.node_id in nodes]
+            for session in ours:
+                self._note_strays(session, spared[session])
             await self._tell({
-                session: session.everything(by_node[session.node_id])
-                for session in self._welcomed() if session.node_id in nodes
-            }, fabric)
-        for session in strays:
+                session: session.everything(by_node[session.node_id], spared[session]) for session in ours}, fabric)
+        for session in set(welcomed) - set(ours):
             session.close("this node is removed or connected elsewhere")
 
     def _welcomed(self) -> list[Session]:
@@ -175,6 +179,12 @@ class Dispatcher:
         for message in await self._read(partial(
             _messages, load_balancer_ids=behind, node_ids=able.keys(), sealer=self._sealer)):
             able[message.node_id].put(message.amphora_id, message.version, message.data)
+
+    def _note_strays(self, session: Session, spared: frozenset[str]) -> None:
+        if spared != session.strays:
+            session.strays = spared
+            self._ledger.note(("", session.node_id, "strays"), partial(
+                strays.note, node_id=session.node_id, strays=sorted(spared)))
 
     def note_gone(self, session: Session, amphora_id: str) -> None:
         session.went(amphora_id)

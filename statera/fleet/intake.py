@@ -56,7 +56,9 @@ class Intake:
                 self._applied(session, message)
             case Gone() if message.amphora_id in session.placed:
                 self._dispatcher.note_gone(session, message.amphora_id)
-            case Report() | Applied() | Gone():
+            case Gone():
+                session.went(message.amphora_id)
+            case Report() | Applied():
                 LOG.info("node %s speaks of amphora %s, which is not on it", session.node_id, message.amphora_id)
             case Renew():
                 session.send(renew(self._authority, self._ledger, session.node_id, message, self._certificate_days))

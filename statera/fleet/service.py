@@ -49,7 +49,7 @@ class Service:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fleet")
         self._waiting = ThreadPoolExecutor(1, thread_name_prefix="fleet-wake")
         self._authority = Authority(store, ensure_sealer(settings.master_key), settings)
-        self._door = Door(store, self._authority, self.manager_id, self._threads)
+        self._door = Door(store, self._authority, self.manager_id, self._threads, restored=self._begin_anew)
         self.ledger = Ledger(store, self._threads)
         self.dispatcher = Dispatcher(
             store, self.manager_id, own, sessions=self.sessions, ledger=self.ledger, networks=networks,
@@ -113,6 +113,9 @@ class Service:
 
     def _heard_at(self) -> dict[str, float]:
         return {node_id: session.heard_at for node_id, session in self.sessions.items()}
+
+    def _begin_anew(self) -> None:
+        self._part(tuple(self.sessions), "a backup was restored: everything is told anew")
 
     def _part(self, node_ids: Collection[str], why: str) -> None:
         for node_id in self.sessions.keys() & set(node_ids):

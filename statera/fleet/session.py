@@ -24,6 +24,7 @@ class Session:
         self.placed: dict[str, str] = {}
         self.words: dict[str, Words] = {}
         self.failures: dict[str, tuple[int, str | None]] = {}
+        self.strays: frozenset[str] = frozenset()
         self._sent = dict(hello.running)
         self._carries = set(hello.running)
         self._told: Roster | None = None
@@ -36,11 +37,15 @@ class Session:
         """Whether the node was told the whole roster once; before that, news would make it drop the rest."""
         return self._told is not None
 
-    def everything(self, placements: Sequence[Placement]) -> Orders:
-        """What to tell the node, given all placements on it."""
+    def strangers(self, placements: Sequence[Placement]) -> frozenset[str]:
+        """What may exist on the node and is not among its *placements*."""
+        return frozenset(self._carries) - {placement.amphora_id for placement in placements}
+
+    def everything(self, placements: Sequence[Placement], spared: frozenset[str] = frozenset()) -> Orders:
+        """What to tell the node, given all placements on it and strangers that it may keep."""
         self.placed = {placement.amphora_id: placement.load_balancer_id for placement in placements}
         self.words = {amphora_id: words for amphora_id, words in self.words.items() if amphora_id in self.placed}
-        return orders(placements, told=frozenset(), sent=self._sent, carries=self._carries)
+        return orders(placements, told=spared, sent=self._sent, carries=self._carries)
 
     def changes(self, placements: Sequence[Placement]) -> Orders:
         """What to tell the node, given the placements that may have changed."""

@@ -51,6 +51,7 @@ def connected(connection: Connection, manager_id: str, node_id: str, hello: Hell
         update(nodes).where(nodes.c.id == node_id).values(
             manager_id=manager_id, connected_at=utc_now(), lost_ms=None, agent_version=hello.agent_version,
             hostname=hello.hostname, features=list(hello.features), trusts=list(hello.trusts),
+            strays=None,
             overlay_ip=hello.overlay_ip,
         )
     )
@@ -170,7 +171,7 @@ def applied(connection: Connection, node_id: str, fact: Applied) -> None:
     changed = connection.execute(
         update(amphorae)
         .where(amphorae.c.id == fact.amphora_id, amphorae.c.applied_version < fact.version)
-        .values(applied_version=fact.version)
+        .values(applied_version=fact.version, haproxy_version=fact.haproxy_version)
     )
     if not changed.rowcount:
         return

@@ -40,8 +40,8 @@ def reseal(store: Store, keys: Sequence[bytes]) -> Iterator[Progress]:
     """
     first, ring = Fernet(keys[0]), MultiFernet([Fernet(key) for key in keys])
     for table, rows in _bites(store):
-        old = [row for row in rows if not _opens(first, row.sealed)]
-        lost = [row for row in old if not _opens(ring, row.sealed)]
+        old = [row for row in rows if not opens(first, row.sealed)]
+        lost = [row for row in old if not opens(ring, row.sealed)]
         for_new = [row for row in old if row not in lost]
         if for_new:
             with store.write() as connection:
@@ -54,7 +54,7 @@ def opened_by(store: Store, keys: Sequence[bytes]) -> Counter[int | None]:
     """How many rows each of *keys* opens, by its place; None for rows that none does."""
     places = list(enumerate(Fernet(key) for key in keys))
     return Counter(
-        next((place for place, key in places if _opens(key, row.sealed)), None)
+        next((place for place, key in places if opens(key, row.sealed)), None)
         for _, rows in _bites(store) for row in rows)
 
 
@@ -85,7 +85,8 @@ def _key(table: Table) -> list[Column[Any]]:
     return list(table.primary_key)
 
 
-def _opens(key: Fernet | MultiFernet, sealed: str) -> bool:
+def opens(key: Fernet | MultiFernet, sealed: str) -> bool:
+    """Whether this key sealed it."""
     try:
         key.decrypt(sealed.encode())
     except InvalidToken:

@@ -91,7 +91,7 @@ def load_balancer(store: Store) -> Callable[..., str]:
 
 
 def _add_load_balancer(store: Store, **facts: object) -> str:
-    id = str(uuid4())
+    id = str(facts.get("id") or uuid4())
     values = {
         "id": id, "project_id": "p", "provider": "amphora", "topology": "SINGLE", "created_at": utc_now(),
         "vip_subnet_id": str(uuid4()), "vip_network_id": str(uuid4()), "vip_address": "198.51.100.5", "due_ms": 1,

@@ -40,6 +40,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     logs: Logs | None = None
     default_connection_limit: int = 50_000
     hard_stop_seconds: int = 3600
+    most_old_workers: int = 20
 
 
 LISTENER_MODES = {"HTTP": "http", "PROMETHEUS": "http", "TERMINATED_HTTPS": "http", "HTTPS": "tcp", "TCP": "tcp"}
@@ -112,7 +113,7 @@ def global_lines(spec: Spec, machine: Machine) -> Iterator[str]:
     yield f"localpeer {peer_name(own_address(spec))}"
     yield f"nbthread {limits.threads(spec, most=machine.threads)}"
     yield f"maxconn {most_connections(spec, machine)[0]}"
-    yield f"hard-stop-after {machine.hard_stop_seconds}s"
+    yield f"hard-stop-after {machine.hard_stop_seconds}s\nmworker-max-reloads {machine.most_old_workers}"
     yield from logs.global_lines(spec, machine.logs)
     if spec.pem_files:
         folder = quote(f"{machine.run}/{tls.FOLDER}")

@@ -312,6 +312,8 @@ class Agent(Struct, frozen=True, kw_only=True):
         str, doc("Address at which other nodes reach this one for VXLAN; that of the link when empty.")
     ] = ""
     hard_stop_seconds: Annotated[int, doc("How long an old HAProxy worker may finish its connections.")] = 3600
+    most_old_workers: Annotated[int, Meta(ge=1), doc(
+        "How many old workers of an HAProxy may finish their connections at once; the oldest gives way.")] = 20
     memory_mb: Annotated[
         int, Meta(ge=0), doc("Memory of each amphora whose flavor does not say, megabytes; 0 for no limit.")
     ] = 1024
@@ -395,12 +397,21 @@ def settings_of(conf: cfg.ConfigOpts) -> Settings:
     sections = {}
     for section in msgspec.structs.fields(Settings):
         group = conf if section.name == "default" else conf[section.name]
-        values = {field.name: group[field.name] for field in msgspec.structs.fields(section.type)}
+        said = {field.name: group[field.name] for field in msgspec.structs.fields(section.type)}
+        values = {name: OCTAVIAS.get(value, value) if isinstance(value, str) else value for name, value in said.items()}
         try:
             sections[section.name] = msgspec.convert(values, section.type)
         except msgspec.ValidationError as error:
             raise SetupError(f"[{section.name}] {error}") from error
     return Settings(**sections)
+
+
+OCTAVIAS = {
+    "compute_nova_driver": "nova", "compute_noop_driver": "noop", "allowed_address_pairs_driver": "neutron",
+    "network_noop_driver": "noop", "barbican_cert_manager": "barbican", "castellan_cert_manager": "castellan",
+    "local_cert_manager": "local", "noop_cert_manager": "noop",
+}
+"""Octavia's names for drivers that are ours as well."""
 
 
 def _option(field: msgspec.structs.FieldInfo) -> cfg.Opt:

@@ -227,6 +227,7 @@ def machine_of(settings: Settings) -> Machine:
         most_connections=most_connections(descriptors),
         default_connection_limit=settings.haproxy_amphora.default_connection_limit,
         hard_stop_seconds=settings.agent.hard_stop_seconds,
+        most_old_workers=settings.agent.most_old_workers,
         memory_mb=settings.agent.memory_mb,
         logs=logs_of(settings),
     )

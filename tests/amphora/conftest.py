@@ -118,6 +118,10 @@ class Lab:
         """Have a member write down what it is sent by TCP."""
         self._serve(Path(__file__).with_name("log_server.py"), f"{self.net}.{last}", str(port), str(file))
 
+    def start_streams(self, port: int) -> None:
+        """Have the members answer on *port* too, with connections that last if they are asked to."""
+        self._serve(Path(__file__).with_name("streams.py"), str(port))
+
     def _serve(self, script: Path, *args: str) -> None:
         enter = ["nsenter", f"--net=/run/netns/members-{self.tag}", "--"]
         server = subprocess.Popen([*enter, sys.executable, str(script), *args], stdout=subprocess.PIPE)

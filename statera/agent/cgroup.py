@@ -143,37 +143,34 @@ def _delegate(top: Path, ours: Path, name: str) -> None:
             handed.write_text(f"+{name}")
 
 
-COUNTS: Mapping[tuple[str, int], tuple[tuple[str, str], ...]] = {
-    ("memory", 2): (("memory.events", "oom_kill"),),
-    ("memory", 1): (("memory.oom_control", "oom_kill"),),
-    ("cpu", 2): (("cpu.stat", "throttled_usec"),),
-    ("cpu", 1): (("cpu.stat", "throttled_time"),),
+COUNTS: Mapping[tuple[str, int], tuple[str, str]] = {
+    ("memory", 2): ("memory.events", "oom_kill"),
+    ("memory", 1): ("memory.oom_control", "oom_kill"),
+    ("cpu", 2): ("cpu.stat", "nr_throttled"),
+    ("cpu", 1): ("cpu.stat", "nr_throttled"),
 }
-THROTTLED_UNITS = {1: 1e9, 2: 1e6}
+"""In which file, and behind which word, the kernel counts what a limit did."""
 
 
 class Hits(Struct, frozen=True, kw_only=True):
-    """How often and how long limits were felt since the group was made."""
+    """Since the group was made: processes ended for memory, and periods in which there was not enough CPU time."""
 
     killed: int = 0
-    throttled_seconds: float = 0.0
+    throttled: int = 0
 
 
 def hits(amphora_id: str, known: Trees) -> Hits:
     """What the kernel counted; nought where it counts nothing."""
-    killed = _count(amphora_id, "memory", known)
-    throttled = _count(amphora_id, "cpu", known)
-    version = known["cpu"].version if "cpu" in known else 1
-    return Hits(killed=killed, throttled_seconds=throttled / THROTTLED_UNITS[version])
+    return Hits(killed=_count(amphora_id, "memory", known), throttled=_count(amphora_id, "cpu", known))
 
 
 def _count(amphora_id: str, name: str, known: Trees) -> int:
     group = folder(amphora_id, name, known)
     if group is None:
         return 0
-    for file, word in COUNTS[name, known[name].version]:
-        with contextlib.suppress(OSError):
-            for line in (group / file).read_text().splitlines():
-                if line.startswith(f"{word} "):
-                    return int(line.split()[1])
+    file, word = COUNTS[name, known[name].version]
+    with contextlib.suppress(OSError):
+        for line in (group / file).read_text().splitlines():
+            if line.startswith(f"{word} "):
+                return int(line.split()[1])
     return 0

@@ -20,7 +20,7 @@ CALM_SECONDS = 60.0
 """What was not noticed for so long is over."""
 LOOK_SECONDS = 5.0
 THROTTLED_SHARE = 0.2
-"""An amphora that had to wait for so much of the time feels its CPU limit."""
+"""An amphora that had to wait in so many of the kernel's periods feels its CPU limit."""
 
 _log = logging.getLogger(__name__)
 
@@ -140,7 +140,8 @@ def felt(spec: Spec, machine: Machine, before: cgroup.Hits, now: cgroup.Hits, se
         alarms.append(Alarm(
             reason="memory_limit_reached",
             message=f"the kernel ended a process that would have taken more than {memory_mb(spec, machine)} MB"))
-    if spec.limits.cpus and now.throttled_seconds - before.throttled_seconds > THROTTLED_SHARE * seconds:
+    periods = seconds * 1_000_000 / cgroup.PERIOD_US
+    if spec.limits.cpus and now.throttled - before.throttled > THROTTLED_SHARE * periods:
         alarms.append(Alarm(
             reason="cpu_limit_reached", message=f"the amphora waits for more than its {spec.limits.cpus:g} CPUs"))
     return alarms

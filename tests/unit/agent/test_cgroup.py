@@ -69,10 +69,10 @@ def test_a_limit_that_the_host_cannot_hold_is_said():
 
 
 @pytest.mark.parametrize(("tree", "files", "hits"), [
-    pytest.param(2, {"memory.events": "max 9\noom_kill 2\n", "cpu.stat": "throttled_usec 1500000\n"},
-                 Hits(killed=2, throttled_seconds=1.5), id="version 2"),
-    pytest.param(1, {"memory.oom_control": "under_oom 0\noom_kill 1\n", "cpu.stat": "throttled_time 1500000000\n"},
-                 Hits(killed=1, throttled_seconds=1.5), id="version 1"),
+    pytest.param(2, {"memory.events": "max 9\noom_kill 2\n", "cpu.stat": "nr_throttled 15\n"},
+                 Hits(killed=2, throttled=15), id="version 2"),
+    pytest.param(1, {"memory.oom_control": "under_oom 0\noom_kill 1\n", "cpu.stat": "nr_throttled 15\n"},
+                 Hits(killed=1, throttled=15), id="version 1"),
     pytest.param(1, {}, Hits(), id="an older kernel"),
 ], indirect=["tree"])
 def test_what_the_kernel_counted_is_read(tree, files, hits):

@@ -39,7 +39,7 @@ def test_an_episode_is_one_alarm_until_it_was_calm_for_a_while():
     pytest.param(crowded(INFO, 250), "file_descriptors_reached", "250", id="no file can be opened"),
     pytest.param(felt(spec(memory_mb=64), MACHINE, Hits(), Hits(killed=1), 5), "memory_limit_reached", "64 MB",
                  id="killed for memory"),
-    pytest.param(felt(spec(cpus=0.5), MACHINE, Hits(), Hits(throttled_seconds=2), 5), "cpu_limit_reached", "0.5 CPUs",
+    pytest.param(felt(spec(cpus=0.5), MACHINE, Hits(), Hits(throttled=20), 5), "cpu_limit_reached", "0.5 CPUs",
                  id="held back"),
     pytest.param([missing("file flow.log", 7)], "log_lines_lost", "file flow.log", id="log lines are lost"),
 ])
@@ -51,8 +51,8 @@ def test_an_alarm_names_the_limit_and_its_value(alarms, reason, value):
 @pytest.mark.parametrize("alarms", [
     pytest.param(full(spec(), Report(amphora_id="a", listeners={"l": "OPEN"}), {**INFO, "CurrConns": "99"}), id="room"),
     pytest.param(crowded(INFO, 249), id="files can be opened"),
-    pytest.param(felt(spec(cpus=1), MACHINE, Hits(), Hits(throttled_seconds=0.5), 5), id="hardly held back"),
-    pytest.param(felt(spec(), MACHINE, Hits(), Hits(throttled_seconds=5), 5), id="held back by somebody else"),
+    pytest.param(felt(spec(cpus=1), MACHINE, Hits(), Hits(throttled=5), 5), id="hardly held back"),
+    pytest.param(felt(spec(), MACHINE, Hits(), Hits(throttled=50), 5), id="held back by somebody else"),
 ])
 def test_where_no_limit_is_reached_nothing_is_the_matter(alarms):
     assert alarms == []

@@ -5,12 +5,12 @@ import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser, _SubParsersAction
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 
 from oslo_config import cfg
 
-from statera.commands import build, start
+from statera.commands import build, octavia_options, start
 from statera.config import Settings
 from statera.errors import SetupError
 from statera.store.migrations import require_schema
@@ -35,12 +35,11 @@ def main() -> None:
 
 def check(settings: Settings, conf: cfg.ConfigOpts) -> None:
     """Print one line per check and end with the status of the worst."""
-    worst = Result.SUCCESS
-    for name, examine in CHECKS.items():
-        result, text = examine(settings)
-        worst = max(worst, result)
+    findings = {name: examine(settings) for name, examine in CHECKS.items()}
+    findings["Options"] = options(conf.config_file or ())
+    for name, (result, text) in findings.items():
         print(f"{name + ':':12} {result.name.title():8} {text}")
-    sys.exit(worst)
+    sys.exit(max(result for result, _ in findings.values()))
 
 
 def schema(settings: Settings) -> Finding:
@@ -66,6 +65,16 @@ def drivers(settings: Settings) -> Finding:
         store.close()
     return Result.SUCCESS, f"compute {settings.controller_worker.compute_driver}, network " + (
         settings.controller_worker.network_driver)
+
+
+def options(files: Sequence[str]) -> Finding:
+    """Every option in the files means something here."""
+    gone, unknown = octavia_options.judged(octavia_options.written(files))
+    lines = [*(f"{name} means nothing here: {words}" for name, words in gone.items()),
+             *(f"{name} is not known" for name in unknown)]
+    if lines:
+        return Result.WARNING, "".join(f"\n    {line}" for line in lines)
+    return Result.SUCCESS, f"all in {', '.join(files) or 'no file'} mean something"
 
 
 def haproxy(settings: Settings) -> Finding:

@@ -4,6 +4,7 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from statera.config import ControllerWorker
 from statera.controller.reconcile import put_off, reconcile
 from statera.controller.world import World
 from statera.errors import DriverError, LeaseLost, TryAgain
-from statera.store import passes
+from statera.store import passes, rotations
 from statera.store.passes import Lease
 from statera.store.sweep import rouse
 from statera.store.wake import Waker
@@ -24,6 +25,7 @@ LOG = log.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 SWEEP_SECONDS = 5.0
+PACE_SECONDS = 0.5
 IDLE_SECONDS = 1.0
 """The longest that anything goes unnoticed should a wake-up get lost; also the pause while the database is away."""
 
@@ -102,9 +104,13 @@ class Queue:
 
     def _watch(self) -> None:
         swept_at, cursor = time.monotonic(), ""
+        paced_at = 0.0
         while not self._stop.is_set():
             if time.monotonic() - swept_at >= SWEEP_SECONDS:
                 swept_at, cursor = time.monotonic(), self._survive(partial(self._sweep, cursor)) or ""
+            if time.monotonic() - paced_at >= PACE_SECONDS:
+                paced_at = time.monotonic()
+                self._survive(self._pace)
             due_seconds = self._survive(self._next_due)
             if due_seconds is not None and due_seconds <= 0:
                 self._bell.set()
@@ -118,6 +124,13 @@ class Queue:
     def _sweep(self, cursor: str) -> str:
         with self._world.store.write() as connection:
             return rouse(connection, cursor)
+
+    def _pace(self) -> None:
+        with self._world.store.read() as connection:
+            if not rotations.is_waiting(connection):
+                return
+        with self._world.store.write() as connection:
+            rotations.pace(connection, datetime.now().time())
 
     def _survive(self, act: Callable[[], Answer]) -> Answer | None:
         """What *act* returns; None, after a pause, when it fails."""

@@ -105,6 +105,8 @@ def description(version: int) -> str:
 
 def global_lines(spec: Spec, machine: Machine) -> Iterator[str]:
     yield f"description {description(spec.version)}"
+    if spec.renewal:
+        yield f"# renewal {spec.renewal}"
     # Files are named relative to this one, so that a candidate is checked where it will lie.
     yield "default-path config"
     yield "user haproxy\ngroup haproxy"

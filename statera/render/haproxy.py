@@ -232,7 +232,7 @@ def by_source(persistence: PersistenceSpec, _pool_id: str) -> str:
 
 def by_own_cookie(_persistence: PersistenceSpec, pool_id: str) -> str:
     # Dynamic: members that are added while running cannot have a cookie of their own. Both amphorae of a pair
-    # must come to the same key.
+    # must come to the same key. Who knows the pool's id could choose a member for himself; clients never see it.
     key = hashlib.sha256(f"statera cookie of pool {pool_id}".encode()).hexdigest()
     return f"cookie SRV insert indirect nocache dynamic\ndynamic-cookie-key {key}"
 

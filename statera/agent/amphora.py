@@ -89,6 +89,7 @@ class Amphora:
         self._wanted: Spec | None = None
         self._stored: Spec | None = None
         self._wiring: Wiring | None = None
+        self._bears = False
         self._faulty = ""
         self._to_say = False
         self._deaths: list[float] = []
@@ -229,6 +230,7 @@ class Amphora:
             await self._probe.last_count()
         plan = await self._proxy.follow(plan)
         self._limits.follow(spec)
+        await self._bear(spec)
         await self._proxy.heal(self._checks.words())
         await self._metrics.follow(spec)
         await self._vrrp.follow(spec)
@@ -255,10 +257,10 @@ class Amphora:
         if wiring == self._wiring and namespace.exists(spec.amphora_id):
             return False
         known, self._wiring = self._wiring, None
-        alone = spec.role is Role.STANDALONE
+        self._bears = spec.role is Role.STANDALONE and self._proxy.alive
         if self._proxy.pid and await self._enter(functools.partial(namespace.mend, spec.amphora_id, self._proxy.pid)):
             _log.warning("amphora %s has its namespace again", spec.amphora_id)
-        if await self._enter(functools.partial(namespace.ensure, spec, own_vips=alone)):
+        if await self._enter(functools.partial(namespace.ensure, spec, own_vips=self._bears)):
             # Nothing of an earlier namespace holds in a new one.
             self.home.filter.unlink(missing_ok=True)
             self._flows.forget()
@@ -267,6 +269,12 @@ class Amphora:
             await self._proxy.end()
         self._wiring = wiring
         return known is not None
+
+    async def _bear(self, spec: Spec) -> None:
+        """Answer for the VIPs now that somebody serves them: until now another amphora may have done that."""
+        if spec.role is Role.STANDALONE and not self._bears:
+            await self._enter(functools.partial(namespace.ensure, spec, own_vips=True))
+            self._bears = True
 
     async def _shield(self, spec: Spec) -> bool:
         text = nftables.render(awake(spec)).encode()
@@ -303,7 +311,8 @@ class Amphora:
             metrics.APPLIED.labels(how).inc()
             metrics.APPLY_SECONDS.observe(seconds)
             self._emit(Applied(
-                amphora_id=self.home.amphora_id, version=self.version, how=how, seconds=round(seconds, 4)))
+                amphora_id=self.home.amphora_id, version=self.version, how=how, seconds=round(seconds, 4),
+                haproxy_version=self._proxy.version))
 
     async def _step_back(self) -> None:
         """Another one serves: be neither seen nor heard until a health manager says what is to be done."""

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the active one of a pair goes: it takes no new connections, answers what was asked, and lets its peer serve."""
+"""How an amphora that serves goes: it takes no new connections, answers what was asked, and lets another one serve."""
 
 import asyncio
+import logging
 import signal
 from ipaddress import ip_address
 
 import msgspec
+from pyroute2.netlink.exceptions import NetlinkError
 
 from statera.agent import namespace, process
 from statera.agent.files import Home, read
@@ -26,27 +28,36 @@ table inet farewell {{
 }}
 """
 
+_log = logging.getLogger(__name__)
 _spec = msgspec.json.Decoder(Spec)
 
 
 async def hand_over(home: Home) -> None:
-    """Return when nothing is under way any more, or after a moment; then keepalived has let the VIP go.
+    """Return when nothing is under way any more, or after a moment; then the VIPs are let go.
 
-    Does nothing for an amphora that does not bear the VIP, or that stands alone. Nothing is lost by a failure
-    but requests.
+    Does nothing for an amphora that does not bear them. Nothing is lost by a failure but requests.
     """
     stored = read(home.spec)
     spec = _spec.decode(stored) if stored else None
-    keepalived = process.find(home.keepalived_pid, str(home.keepalived_conf))
-    if spec is None or spec.role is Role.STANDALONE or keepalived is None or not spec.vips:
+    if spec is None or not spec.vips or not namespace.exists(home.amphora_id):
         return
-    if not namespace.bears(keepalived, spec.vips[0].ip):
+    running = [process.find(home.haproxy_pid, str(home.haproxy_cfg)),
+               process.find(home.keepalived_pid, str(home.keepalived_conf))]
+    inside = next((pid for pid in running if pid), None)
+    if inside is None or not namespace.bears(inside, spec.vips[0].ip):
         return
     try:
         await process.run(["nft", "-f", "-"], amphora_id=spec.amphora_id, stdin=rules(spec).encode())
         await _finish(home)
-    except DriverError:
-        pass  # it goes all the same
+        await _let_go(spec, running[1])
+    except (DriverError, OSError, NetlinkError) as error:
+        _log.info("amphora %s goes without handing over: %s", spec.amphora_id, error)
+
+
+async def _let_go(spec: Spec, keepalived: int | None) -> None:
+    if spec.role is Role.STANDALONE or keepalived is None:
+        await asyncio.to_thread(namespace.drop_vips, spec)
+        return
     process.send(keepalived, signal.SIGTERM)
     for _ in range(20):
         if not namespace.bears(keepalived, spec.vips[0].ip):

@@ -47,6 +47,7 @@ class Proxy:
         self._healed: dict[str, str] = {}
         self.running: Running | None = None
         self._worker = 0
+        self.version: str | None = None
 
     @property
     def alive(self) -> bool:
@@ -138,7 +139,8 @@ class Proxy:
             return False
         try:
             self._guard(pid)
-            self._worker = int((await runtime.info(self._home.socket))["Pid"])
+            info = await runtime.info(self._home.socket)
+            self._worker, self.version = int(info["Pid"]), info.get("Version")
             known = read(self._home.running)
             running = _running.decode(known) if known else None
             # An agent of another configuration or release would have written another file.
@@ -257,6 +259,7 @@ class Proxy:
                 info = {}
             if info.get("description") == haproxy.description(wanted.version) and int(info["Pid"]) != former:
                 self._worker, self._answered = int(info["Pid"]), time.monotonic()
+                self.version = info.get("Version")
                 return True
             await asyncio.sleep(0.01)
         return False

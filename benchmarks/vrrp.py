@@ -18,6 +18,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from pyroute2 import netns
 from rich.console import Console
 
 from benchmarks import rig
@@ -37,10 +38,10 @@ PAIRS = "\n[controller_worker]\nloadbalancer_topology = ACTIVE_STANDBY\n"
 class Traffic:
     """Asks the VIP at short intervals and remembers when it was answered."""
 
-    def __init__(self, ip: str) -> None:
-        self._ip, self._stop = ip, threading.Event()
+    def __init__(self, ip: str, *, namespace: str | None = None) -> None:
+        self._ip, self._namespace, self._stop = ip, namespace, threading.Event()
         self._answers: list[float] = []
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._thread = threading.Thread(target=self._live)
 
     @contextmanager
     def flowing(self) -> Iterator["Traffic"]:
@@ -58,6 +59,11 @@ class Traffic:
         before = max((at for at in answers if at <= since), default=since)
         times = [before, *(at for at in answers if at > since), time.monotonic()]
         return max(later - earlier for earlier, later in itertools.pairwise(times))
+
+    def _live(self) -> None:
+        if self._namespace:
+            netns.setns(self._namespace)
+        asyncio.run(self._run())
 
     async def _run(self) -> None:
         tasks: set[asyncio.Task[None]] = set()

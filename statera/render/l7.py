@@ -12,7 +12,9 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from statera.errors import GiveUp
 from statera.render.backends import backend_name
+from statera.render.regex import fault as faulty
 from statera.render.text import name, one_of, quote, refused, token
 from statera.wire import L7PolicySpec, L7RuleSpec, ListenerSpec, Spec
 
@@ -107,8 +109,8 @@ def text_test(fetch: str, method: str, value: str) -> Test:
 
 def readable(regex: str) -> str:
     """The regular expression, if HAProxy may know it; the last word has HAProxy."""
-    if UNREADABLE.intersection(re.findall(r"\\(?:[0-3][0-7]{2}|.)", regex)):
-        raise refused("regular expression", regex)
+    if fault := faulty(regex):
+        raise GiveUp("SPEC_REFUSED", f"{refused('regular expression', regex)}: {fault}")
     return regex
 
 

@@ -107,6 +107,17 @@ def test_rules_come_and_go(world, listener):
     pytest.param({"value": "a b"}, "Invalid characters in comparison value", id="blank"),
     pytest.param({"compare_type": "REGEX", "value": "("}, "Unable to parse regular expression: missing ), "
                  "unterminated subpattern at position 0", id="bad regex"),
+    pytest.param({"compare_type": "REGEX", "value": "(.)\\1"},
+                 "regular expression '(.)\\\\1' cannot be put into a HAProxy configuration: reference to non-existent "
+                 "subpattern at position 4", id="a group by its number"),
+    pytest.param({"compare_type": "REGEX", "value": "x{70000}"},
+                 "regular expression 'x{70000}' cannot be put into a HAProxy configuration: number too big in {} "
+                 "quantifier at position 7", id="too often"),
+    pytest.param({"compare_type": "REGEX", "value": "a\x01b"},
+                 "value 'a\\x01b' cannot be put into a HAProxy configuration", id="regex with a control character"),
+    pytest.param({"type": "SSL_DN_FIELD", "key": "CN", "value": "a\x02b"},
+                 "value 'a\\x02b' cannot be put into a HAProxy configuration", id="name with a control character"),
+    pytest.param({"type": "HEADER", "key": "a,b"}, "Invalid characters in key", id="header with a comma"),
     pytest.param({"type": "HEADER"}, "Invalid L7 Rule: L7 rule type requires a key", id="header without key"),
     pytest.param({"type": "HEADER", "key": "a b"}, "Invalid characters in key", id="bad key"),
     pytest.param({"type": "FILE_TYPE", "compare_type": "CONTAINS"},

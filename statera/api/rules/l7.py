@@ -7,7 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from statera.errors import BadRequest
+from statera.errors import BadRequest, GiveUp
+from statera.render import l7
+from statera.wire import L7RuleSpec
 
 Values = Mapping[str, Any]
 
@@ -74,7 +76,7 @@ RULE_TYPES = ("HOST_NAME", "PATH", "FILE_TYPE", "HEADER", "COOKIE", "SSL_CONN_HA
 COMPARE_TYPES = ("REGEX", "STARTS_WITH", "ENDS_WITH", "CONTAINS", "EQUAL_TO")
 KEYLESS = ("HOST_NAME", "PATH", "FILE_TYPE")
 
-HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+-.^_`|~]+\Z")
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 COOKIE_VALUE = re.compile(r"[A-Za-z0-9!#$%&'()*+-./:<=>?@[\]^_`{|}~]+\Z")
 HEADER_VALUE = re.compile(r"([\x21-\x7e]+|\"[\x20-\x7e\t]*\")\Z")
 FIELD_NAME = re.compile(r"[a-zA-Z][A-Za-z0-9-]*\Z")
@@ -115,10 +117,15 @@ SHAPES: Mapping[str, Shape] = {
 
 
 def check_rule(rule: Values) -> None:
-    """Raise what is wrong with the rule as it would become."""
+    """Raise what is wrong with the rule as it would become, also what no HAProxy could do with it."""
     fault = _fault(rule)
     if fault:
         raise BadRequest(f"Error parsing L7Rule: {fault.format(**rule) if '{' in fault else fault}")
+    try:
+        l7.test(L7RuleSpec(id="rule", type=rule["type"], compare_type=rule["compare_type"], value=rule["value"],
+                           key=rule.get("key")))
+    except GiveUp as error:
+        raise BadRequest(f"Error parsing L7Rule: {error}") from error
 
 
 def _fault(rule: Values) -> str | None:

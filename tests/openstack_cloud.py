@@ -42,7 +42,9 @@ def until(claim: Callable[[], Any], *, seconds: float = SECONDS) -> Any:
 
 def run(*command: str, check: bool = True) -> str:
     """What the command says."""
-    return subprocess.run(command, check=check, capture_output=True, text=True, timeout=SECONDS).stdout
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS)
+    assert not check or done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
 
 
 class Tenant(Struct, frozen=True):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An OpenStack cloud as its service user sees it: one session, one door to each service, its refusals as our errors."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -121,13 +122,18 @@ def _read(response: Any) -> tuple[Json, str, str]:
     try:
         body = response.json() if response.content else {}
     except ValueError:
-        return {}, "", str(response.text)[:500]
+        return {}, "", _plain(response.text)
     if not isinstance(body, dict):
-        return {}, "", str(body)[:500]
+        return {}, "", _plain(str(body))
     if response.status_code < 400:
         return body, "", ""
     inner = next((value for value in body.values() if isinstance(value, dict)), body)
     return body, str(inner.get("type", "")), str(inner.get("message") or inner.get("description") or "")
+
+
+def _plain(text: str) -> str:
+    """What is left of a page of HTML, in one line."""
+    return " ".join(re.sub(r"<[^>]*>", " ", text).split())[:500]
 
 
 @contextmanager

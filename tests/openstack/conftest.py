@@ -56,6 +56,7 @@ cert_manager = {secrets}
 [health_manager]
 bind_ip = {node_host}
 bind_port = {node_port}
+controller_ip_port_list = {nodes}
 [house_keeping]
 cleanup_interval = 2
 [agent]
@@ -76,6 +77,7 @@ class Statera(Struct, frozen=True):
                  "user_domain_id", "project_domain_id")
         login = "\n".join(f"{name} = {value}" for name in names if (value := getattr(auth, name)))
         node_host, node_port = NODES.split(":")
+        self.state.mkdir(exist_ok=True)
         api = urlsplit(self.admin.session.get_endpoint(service_type="load-balancer", interface="public"))
         (self.state / "octavia.conf").write_text(CONFIGURATION.format(
             state=self.state, api=api, auth=auth, login=login, region=self.admin.config.region_name, compute=compute,
@@ -236,7 +238,9 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
 def inventory(admin: Any) -> set[str]:
     """All that we might have made in the cloud."""
     network = admin.network
+    servers = admin.compute.servers(name="^amphora-") if admin.session.get_endpoint(service_type="compute") else ()
     return {
+        *(f"server {server.id} {server.name}" for server in servers),
         *(f"port {port.id} {port.name}" for port in network.ports() if not port.device_owner.startswith("network:")),
         *(f"group {group.id} {group.name}" for group in network.security_groups() if group.name.startswith("lb-")),
     }

@@ -10,33 +10,9 @@ from pathlib import Path
 
 import pytest
 from openstack_cloud import PROGRAMS, run, until
+from openstack_stories import active, amphorae, both, tree
 
 from statera.agent import namespace
-
-
-def active(tenant, lb):
-    balancer = tenant.connection.load_balancer
-    return until(lambda: next(
-        (found for found in [balancer.get_load_balancer(lb.id)] if found.provisioning_status == "ACTIVE"), None))
-
-
-def tree(street, **more):
-    members = [{"address": server.address, "protocol_port": 8080, "subnet_id": street.members.id}
-               for server in street.servers]
-    pool = {"name": "p", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": members}
-    listener = {"protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
-    asked = {"vip_subnet_id": street.vip.id, "listeners": [listener], "admin_state_up": True} | more
-    return street.tenant.connection.load_balancer.create_load_balancer(name="web", **asked)
-
-
-def both(street, address):
-    """Both servers answer in turn."""
-    return until(lambda: Counter(street.get(address) for _ in range(4)) == {"server-1": 2, "server-2": 2})
-
-
-def amphorae(street, lb):
-    balancer = street.admin.load_balancer
-    return [one for one in balancer.amphorae(loadbalancer_id=lb.id) if one.status == "ALLOCATED"]
 
 
 def test_a_whole_tree_by_the_unmodified_client(statera, street, monkeypatch):

@@ -155,7 +155,7 @@ class NovaServers:
         """The newest one with the tag."""
         owner = [("owner", self._worker.amp_image_owner_id)] if self._worker.amp_image_owner_id else []
         query = [("tag", tag), ("status", "active"), ("sort", "created_at:desc"), ("limit", "1"), *owner]
-        found = self._glance.ask("GET", "/v2/images", query=query)["images"]
+        found = self._glance.ask("GET", "/images", query=query)["images"]
         if not found:
             raise GiveUp("image_missing", f"no active image in Glance has the tag {tag}; "
                                           "`statera image build` and `statera image upload` make one")

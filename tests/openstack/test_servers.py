@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Amphorae in virtual machines: Nova boots the image, the agent joins, traffic passes."""
+
+import time
+
+import pytest
+from openstack_cloud import until
+from openstack_stories import active, amphorae, both, tree
+
+BOOT_SECONDS = 300.0
+"""A guest without KVM takes about a minute, and others may need the processors too."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def by_nova(admin, statera):
+    """The same services, with machines from now on."""
+    if not list(admin.image.images(tag="amphora")):
+        pytest.skip("no image with the tag amphora; `statera image build` and `statera image upload` make one")
+    network = next(net for net in admin.network.networks() if net.name.endswith("mgmt-net"))
+    flavor = admin.compute.find_flavor("m1.amphora")
+    statera.down()
+    statera.configure(compute="nova", worker=f"amp_boot_network_list = {network.id}\namp_flavor_id = {flavor.id}")
+    statera.up()
+
+
+def servers(street, lb):
+    made = street.admin.compute.servers(details=True, name="^amphora-")
+    return [server for server in made if server.metadata.get("load_balancer_id") == lb.id]
+
+
+def test_from_the_wish_to_the_packet_through_a_machine_and_its_successor(statera, street):
+    started = time.monotonic()
+    lb = tree(street)
+    [server] = until(lambda: [one for one in servers(street, lb) if one.status == "ACTIVE"], seconds=BOOT_SECONDS)
+    by_nova = time.monotonic() - started
+    active(street.tenant, lb, seconds=BOOT_SECONDS)
+    ready = time.monotonic() - started
+    both(street, lb.vip_address)
+    print(f"\nserver ACTIVE after {by_nova:.1f} s, load balancer ACTIVE after {ready:.1f} s,"
+          f" traffic after {time.monotonic() - started:.1f} s")
+    print(server.name, server.addresses)
+    [amphora] = amphorae(street, lb)
+    assert (amphora.compute_id, server.name) == (server.id, f"amphora-{amphora.id}")
+    assert amphora.lb_network_ip in str(server.addresses)
+    nics = [each.net_id for each in street.admin.compute.server_interfaces(server)]
+    assert set(nics) >= {street.vip.network_id, street.members.network_id}
+
+    street.admin.load_balancer.failover_load_balancer(lb.id)
+    until(lambda: [one.id for one in servers(street, lb)] not in ([], [server.id])
+          and len(servers(street, lb)) == 1, seconds=BOOT_SECONDS)
+    active(street.tenant, lb, seconds=BOOT_SECONDS)
+    both(street, lb.vip_address)
+    print(f"replaced after {time.monotonic() - started - ready:.1f} s")
+
+
+def test_a_member_network_is_plugged_into_the_running_machine(statera, street):
+    balancer = street.tenant.connection.load_balancer
+    listener = {"protocol": "HTTP", "protocol_port": 80}
+    lb = balancer.create_load_balancer(name="later", vip_subnet_id=street.vip.id, listeners=[listener])
+    lb = active(street.tenant, lb, seconds=BOOT_SECONDS)
+    pool = balancer.create_pool(listener_id=lb.listeners[0]["id"], protocol="HTTP", lb_algorithm="ROUND_ROBIN")
+    for server in street.servers:
+        balancer.create_member(pool, address=server.address, protocol_port=8080, subnet_id=street.members.id)
+    active(street.tenant, lb, seconds=BOOT_SECONDS)
+    both(street, lb.vip_address)
+
+
+def test_a_server_that_was_deleted_behind_our_back_is_replaced(statera, street):
+    lb = active(street.tenant, tree(street), seconds=BOOT_SECONDS)
+    [server] = servers(street, lb)
+    street.admin.compute.delete_server(server)
+    until(lambda: [one.id for one in servers(street, lb)] not in ([], [server.id]), seconds=BOOT_SECONDS)
+    until(lambda: street.get(lb.vip_address), seconds=BOOT_SECONDS)

@@ -28,6 +28,8 @@ FLOWS, HASHES, PAIR, L7, METRICS = (
     "udp-beside-tcp-on-one-port", "udp-persistence-and-hashes", "a-pair-with-two-families",
     "l7-policies-of-every-kind", "metrics-for-prometheus")
 
+LOGS, LIMITS = "logs-of-every-listener", "limits-of-a-flavor"
+
 SECTIONS = {
     "Listeners": (
         Feature("HTTP listener", "mode http", FIRST),
@@ -144,5 +146,29 @@ SECTIONS = {
         Feature("every redirect code", "http-request redirect code 308", L7),
         Feature("position, across all actions", "!{ var(txn.l7) -m found }", L7),
         Feature("AND of up to fifty rules", "acl", L7),
+    ),
+    "Logs": (
+        Feature("a line about each request", "log-format '", LOGS, f"{HAPROXY} and {AGENT}"),
+        Feature("a line about each TCP connection", "%t - - %B", LOGS, f"{HAPROXY} and {AGENT}"),
+        Feature("a line about each UDP flow", "conntrack DESTROY", by=f"{KERNEL} and {AGENT}"),
+        Feature("lines for the operator", "local1 notice", LOGS, f"{HAPROXY} and {AGENT}"),
+        Feature("user_log_format", "log-format '%ci it", "logs-of-the-operators-own-form"),
+        Feature("connection_logging off", "local1 notice", "logs-of-connections-switched-off"),
+        Feature("log servers by UDP and TCP, the next when one fails", by=AGENT),
+        Feature("a socket of the host", by=AGENT),
+        Feature("a tenant's own log server", "`PUT …/log_target`", by=AGENT),
+        Feature("whatever clients send, a line is one line", "`#0A`", by=f"{HAPROXY} and {AGENT}"),
+        Feature("traffic never waits for logs, and lost lines are an event", by=AGENT),
+    ),
+    "Limits and isolation": (
+        Feature("memory and CPUs of a flavor, changed live", "nbthread 1", LIMITS, f"{KERNEL} and {AGENT}"),
+        Feature("max_connections of a flavor", "maxconn 2482", LIMITS),
+        Feature("a limit that is hit is an event, once", by=f"{AGENT}, health manager"),
+        Feature("unprivileged HAProxy in an empty root", "chroot /run/statera/empty", FIRST),
+        Feature("networks of two tenants are apart", 'iifname "st-b1" oifname { "st-b1" } accept',
+                "networks-of-two-tenants", KERNEL),
+        Feature("a shared network is reached and reaches nobody", "ct state established,related accept",
+                "networks-one-of-them-shared", KERNEL),
+        Feature("the host's services are out of reach", "goto gateway", "networks-of-two-tenants", KERNEL),
     ),
 }

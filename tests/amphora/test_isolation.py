@@ -93,6 +93,7 @@ def service(ip):
         yield server.getsockname()[1], echo
 
 
+@pytest.mark.carries("networks of two tenants are apart")
 def test_nothing_of_another_tenant_is_reached(lab, far_lab, neighbours):
     _, _, ours, theirs = neighbours()
     assert connects(ours, lab.member(10).address, 80)
@@ -105,6 +106,7 @@ def test_nothing_of_another_tenant_is_reached(lab, far_lab, neighbours):
     assert connects(theirs, far_lab.member(10).address, 80)
 
 
+@pytest.mark.carries("the host's services are out of reach")
 def test_nothing_of_the_host_is_reached(lab, far_lab, neighbours):
     run, _, ours, _ = neighbours()
     with service(f"{lab.net}.1") as (port, echo):
@@ -143,6 +145,7 @@ def test_networks_of_one_project_reach_each_other(far_lab, neighbours):
     assert connects(ours, far_lab.member(10).address, 80)
 
 
+@pytest.mark.carries("a shared network is reached and reaches nobody")
 def test_a_shared_network_is_reached_and_reaches_nobody(lab, far_lab, neighbours):
     _, _, ours, theirs = neighbours(shared=True)
     assert connects(ours, far_lab.member(10).address, 80)
@@ -159,6 +162,7 @@ def test_rules_that_somebody_flushed_come_back_and_end_with_us(lab, far_lab, nei
     assert not isolation.stands(networks, run.state)
 
 
+@pytest.mark.carries("unprivileged HAProxy in an empty root")
 def test_haproxy_has_neither_rights_nor_files(lab, node, serving):
     master, *workers = node.pids(serving)
     assert workers

@@ -44,6 +44,7 @@ def alarm(node, reason, seconds=20):
     return next(one for one in found.alarms if one.reason == reason)
 
 
+@pytest.mark.carries("memory and CPUs of a flavor, changed live", "max_connections of a flavor")
 def test_limits_hold_and_change_while_it_serves(lab, node):
     spec = limited(lab, node, memory_mb=128, cpus=0.5)
     assert (knob(spec, "memory"), knob(spec, "cpu")) == (str(128 << 20), "50000")
@@ -99,6 +100,7 @@ def held(lab, count):
         yield
 
 
+@pytest.mark.carries("a limit that is hit is an event, once")
 def test_a_full_listener_is_an_alarm_once(lab, node):
     spec = limited(lab, node, listener={"connection_limit": 3})
     with held(lab, 4):

@@ -91,6 +91,7 @@ def lines(run, spec, name="flow.log"):
     return path.read_text().splitlines() if path.exists() else []
 
 
+@pytest.mark.carries("a line about each request")
 def test_each_request_is_a_line_with_the_fields_that_upstream_has(lab, wait_until):
     run, spec = amphora(lab)
     lab.get("/some?q=1", source=f"{lab.net}.2")
@@ -106,6 +107,7 @@ def test_each_request_is_a_line_with_the_fields_that_upstream_has(lab, wait_unti
     assert found["end"] == "----"
 
 
+@pytest.mark.carries("a line about each TCP connection")
 def test_a_tcp_connection_is_a_line_without_a_request(lab, wait_until):
     spec = lab.spec()
     listener, pool = replace(spec.listeners[0], protocol="TCP"), replace(spec.pools[0], protocol="TCP")
@@ -116,6 +118,7 @@ def test_a_tcp_connection_is_a_line_without_a_request(lab, wait_until):
     assert (found["request"], found["status"], found["project"]) == ("-", "-", "-")
 
 
+@pytest.mark.carries("a line about each UDP flow")
 def test_a_udp_flow_is_a_line_when_it_is_over(lab, wait_until):
     spec = lab.spec()
     listener = replace(spec.listeners[0], protocol="UDP", protocol_port=53)
@@ -136,6 +139,7 @@ def test_a_udp_flow_is_a_line_when_it_is_over(lab, wait_until):
     assert int(found["sent"]) > 2 * 28
 
 
+@pytest.mark.carries("whatever clients send, a line is one line")
 def test_bytes_that_a_client_sends_cannot_make_a_line_of_their_own(lab, wait_until):
     run, spec = amphora(lab)
     for request in (b"GET /a\r\n<134>1 forged\r\n\r\n", b'GET /"\x01\x7f\xff HTTP/1.1\r\nHost: x\r\n\r\n',
@@ -151,6 +155,7 @@ def test_bytes_that_a_client_sends_cannot_make_a_line_of_their_own(lab, wait_unt
     assert all(LINE.match(line) for line in data.decode(errors="replace").splitlines())
 
 
+@pytest.mark.carries("log servers by UDP and TCP, the next when one fails")
 @pytest.mark.parametrize(("kind", "protocol"), [
     pytest.param(socket.SOCK_DGRAM, "UDP", id="by UDP"), pytest.param(socket.SOCK_STREAM, "TCP", id="by TCP")])
 def test_the_second_log_server_steps_in_and_the_first_returns(lab, server, wait_until, kind, protocol):
@@ -167,6 +172,7 @@ def test_the_second_log_server_steps_in_and_the_first_returns(lab, server, wait_
     assert not run.home(spec).logs.exists()
 
 
+@pytest.mark.carries("lines for the operator", "a socket of the host")
 def test_what_haproxy_says_of_members_goes_to_the_operator(lab, server, wait_until, tmp_path):
     path = tmp_path / "log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as local:
@@ -179,6 +185,7 @@ def test_what_haproxy_says_of_members_goes_to_the_operator(lab, server, wait_unt
     wait_until(lambda: lines(run, spec, "admin.log"), seconds=10)
 
 
+@pytest.mark.carries("a tenant's own log server")
 def test_a_tenants_own_log_server_is_reached_from_within_the_amphora(lab, wait_until, tmp_path):
     run, spec = amphora(lab)
     received = tmp_path / "received"
@@ -192,6 +199,7 @@ def test_a_tenants_own_log_server_is_reached_from_within_the_amphora(lab, wait_u
     assert "/no-more" not in received.read_text()
 
 
+@pytest.mark.carries("traffic never waits for logs, and lost lines are an event")
 def test_a_log_server_that_does_not_read_costs_lines_and_no_request(lab, server, wait_until):
     deaf = server(socket.SOCK_STREAM, reads=False)
     own = AmphoraAgent(tenant_log_targets=[f"tcp://127.0.0.1:{deaf.port}"], log_queue_size=50)
@@ -228,6 +236,7 @@ def test_an_agent_that_returns_hears_haproxy_again(lab, wait_until):
     assert again.home(spec).logs.stat().st_mode & 0o77 == 0
 
 
+@pytest.mark.carries("connection_logging off")
 def test_connections_are_not_logged_where_the_operator_switched_that_off(lab):
     run, spec = amphora(lab, haproxy_amphora=Haproxy(connection_logging=False))
     lab.get()
@@ -235,6 +244,7 @@ def test_connections_are_not_logged_where_the_operator_switched_that_off(lab):
     assert lines(run, spec) == []
 
 
+@pytest.mark.carries("user_log_format")
 def test_another_configuration_of_the_agent_is_taken_up_by_a_running_haproxy(lab, wait_until):
     run, spec = amphora(lab, haproxy_amphora=Haproxy(connection_logging=False))
     pids = run.pids(spec)

@@ -34,7 +34,7 @@ from statera.api.resources import (
     providers,
     quotas,
 )
-from statera.api.versions import Mark, Versions
+from statera.api.versions import FIRST_VERSION, Mark, Versions, retired
 from statera.api.waiting import PatientItem
 from statera.config import Settings
 from statera.drivers.protocols import Network, Secrets
@@ -128,6 +128,7 @@ def application(service: Service, *, mounts: Sequence[Mount] = (), forecast: For
     app.req_options.strip_url_path_trailing_slash = True
     faults.install(app)
     app.add_route("/", Versions())
+    app.add_sink(retired, prefix=FIRST_VERSION)
     for path in ("/v2", "/v2.0", "/v2/lbaas", "/v2.0/lbaas", "/v2/octavia"):
         app.add_route(path, Mark())
     if service.settings.api_settings.healthcheck_enabled:

@@ -38,6 +38,13 @@ class NothingThere(Plain):
     status, text, title = HTTPStatus.NOT_FOUND, "", "Not Found"
 
 
+class Retired(Plain):
+    """Octavia's API v1 ended in 2019. Argument: the path's place in v2."""
+
+    status, text = HTTPStatus.GONE, "Version 1 of this API is gone since 2019; the same is at {} now."
+    title = "Gone"
+
+
 class TooLarge(Plain):
     """Argument: the most bytes that a body may have."""
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The version document: what was added when, for clients that look before they ask."""
 
+import re
 from typing import Any
 
 import falcon
 
+from statera.api.faults import Retired
 from statera.api.handlers import respond
 
 DATES = (
@@ -43,6 +45,25 @@ class Versions:
 
     def on_head(self, request: falcon.Request, response: falcon.Response) -> None:
         self.on_get(request, response)
+
+
+NESTED = {"members": "members", "l7rules": "rules"}
+RENAMED = {"healthmonitor": "healthmonitors"}
+FIRST_VERSION = re.compile(r"/v1/(loadbalancers|quotas)(/.*)?$")
+"""Paths of version 1; others below /v1 belong to the secret store."""
+
+
+def place_in_v2(path: str) -> str:
+    """Where version 2 has what version 1 had at *path*."""
+    words = path.strip("/").split("/")[1:]
+    pairs = [(RENAMED.get(name, name), *words[index + 1:index + 2]) for index, name in list(enumerate(words))[::2]]
+    kept = pairs[-2:] if pairs[-1][0] in NESTED else pairs[-1:]
+    return "/v2.0/lbaas/" + "/".join(NESTED.get(word, word) for pair in kept for word in pair)
+
+
+def retired(req: falcon.Request, resp: falcon.Response, **_path: str) -> None:
+    """Whatever is asked of version 1."""
+    raise Retired(place_in_v2(req.path))
 
 
 class Mark:

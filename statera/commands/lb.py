@@ -92,11 +92,9 @@ def events_(state: Path, name: str, limit: int, as_json: bool) -> None:
         for event in found:
             click.echo(msgspec.json.encode(event))
         return
-    table = Table("at", "what", "attempt", "next try", "", box=None)
     for event in found:
-        after = f"{event.next_try_at:%H:%M:%S}" if event.next_try_at else ""
-        table.add_row(f"{event.at:%Y-%m-%d %H:%M:%S}", event.reason, str(event.attempt or ""), after, event.message)
-    Console().print(table)
+        after = f" (attempt {event.attempt}, next at {event.next_try_at:%H:%M:%S})" if event.next_try_at else ""
+        click.echo(f"{event.at:%Y-%m-%d %H:%M:%S} {event.reason}: {event.message}{after}")
 
 
 @lb.command()

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 from certificates import Authority
-from standalone.test_up import Hello, Host, within
+from running import Hello, Host, within
 
 from statera.commands.home import CONFIGURATION
 

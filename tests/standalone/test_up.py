@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`statera up` and `statera down` as an operator meets them."""
 
-import base64
-import http.client
-import json
 import os
 import signal
 import socket
@@ -12,152 +9,17 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 from certificates import Authority
+from running import BIN, Host, status, within
 
 from statera.commands import checks
 from statera.commands.home import API, NODES, Binds, Home
 
-BIN = Path(sys.executable).parent
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="statera up needs root")
-
-
-class Hello(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"hello")
-
-    def log_message(self, *_args: object) -> None:
-        """Silent."""
-
-
-class Host:
-    """A state folder with ports of its own, and the commands on it."""
-
-    def __init__(self, state: Path) -> None:
-        self.state = state
-        self.api, self.nodes = _free_bind(), _free_bind()
-        self.running: subprocess.Popen[str] | None = None
-        self.servers: list[ThreadingHTTPServer] = []
-
-    def up(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return self.statera("up", "--api-bind", self.api, "--health-bind", self.nodes, *args)
-
-    def statera(self, *args: str) -> subprocess.CompletedProcess[str]:
-        argv = (str(BIN / "statera"), *args, "--state", str(self.state))
-        return subprocess.run(argv, capture_output=True, text=True, timeout=90, check=False)
-
-    def start(self) -> None:
-        """`statera up` in the foreground, until it says that it is ready."""
-        argv = (str(BIN / "statera"), "up", "--api-bind", self.api, "--health-bind", self.nodes,
-                "--state", str(self.state))
-        self.running = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert self.running.stdout is not None
-        said = []
-        for line in self.running.stdout:
-            said.append(line)
-            if "is ready after" in line:
-                return
-        raise AssertionError("".join(said))
-
-    def call(self, path: str, **body: Any) -> Any:
-        """GET, or POST *body*, as the administrator."""
-        cloud = msgspec.yaml.decode((self.state / "clouds.yaml").read_bytes())["clouds"]["statera"]["auth"]
-        credentials = base64.b64encode(f"{cloud['username']}:{cloud['password']}".encode()).decode()
-        request = urllib.request.Request(
-            f"http://{self.api}/{path}", data=json.dumps(body).encode() if body else None,
-            headers={"Authorization": f"Basic {credentials}", "Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.loads(answer.read())
-
-    def balance(self, cidr: str, gateway: str) -> str:
-        """A load balancer whose only member is a web server on this host; its VIP, once it answers."""
-        network = self.call("network/v2.0/networks", network={"name": "web"})["network"]
-        subnet = self.call("network/v2.0/subnets", subnet={
-            "network_id": network["id"], "cidr": cidr, "ip_version": 4})["subnet"]
-        assert within(10, Path(f"/sys/class/net/{network['provider:physical_network']}/bridge").exists)
-        within(5, lambda: self.serve(gateway))
-        tree = {"name": "lb", "vip_subnet_id": subnet["id"], "listeners": [{
-            "protocol": "HTTP", "protocol_port": 80, "default_pool": {
-                "name": "web", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [
-                    {"address": gateway, "protocol_port": self.servers[0].server_port}]}}]}
-        vip: str = self.call("v2/lbaas/loadbalancers", loadbalancer=tree)["loadbalancer"]["vip_address"]
-        assert within(20, lambda: _status(vip) == 200)
-        return vip
-
-    def serve(self, address: str) -> bool:
-        """Have a web server on *address*; False while the host does not bear it yet."""
-        try:
-            server = ThreadingHTTPServer((address, 0), Hello)
-        except OSError:
-            return False
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.servers.append(server)
-        return True
-
-    def interrupt(self) -> int:
-        """Ctrl-C; the exit status."""
-        assert self.running is not None
-        self.running.send_signal(signal.SIGINT)
-        self.running.communicate(timeout=60)
-        return self.running.returncode
-
-    def process(self, name: str) -> int | None:
-        """The service's process, if there is one."""
-        wanted = (str(BIN / name).encode(), str(self.state / "octavia.conf").encode())
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                line = path.read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if all(word in line for word in wanted):
-                return int(path.parent.name)
-        return None
-
-
-def _free_bind() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
-
-
-def _status(host: str) -> int:
-    """Of one GET on a connection of its own; 0 for no answer."""
-    connection = http.client.HTTPConnection(host, timeout=5)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().status
-    except OSError:
-        return 0
-    finally:
-        connection.close()
-
-
-def within(seconds: float, true: Callable[[], bool]) -> bool:
-    until = time.monotonic() + seconds
-    while not true() and time.monotonic() < until:
-        time.sleep(0.02)
-    return true()
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    host = Host(tmp_path / "state")
-    yield host
-    if host.running is not None and host.running.poll() is None:
-        host.interrupt()
-    host.statera("down", "--purge")
-    for server in host.servers:
-        server.shutdown()
-        server.server_close()
 
 
 @AS_ROOT
@@ -181,7 +43,7 @@ def test_traffic_does_not_notice_that_statera_is_stopped_and_started(host: Host)
 
     def ask() -> None:
         while not stop.is_set():
-            statuses.append(_status(vip))
+            statuses.append(status(vip))
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -203,9 +65,9 @@ def test_down_stops_the_traffic_and_up_brings_it_back(host: Host) -> None:
     assert host.up("--detach").returncode == 0
     vip = host.balance("198.18.4.0/24", gateway="198.18.4.1")
     assert host.statera("down").returncode == 0
-    assert _status(vip) != 200
+    assert status(vip) != 200
     assert host.up("--detach").returncode == 0
-    assert within(20, lambda: _status(vip) == 200)
+    assert within(20, lambda: status(vip) == 200)
 
 
 @AS_ROOT
@@ -372,7 +234,7 @@ def test_udp_is_balanced_checked_and_counted_from_the_api_to_the_packet(host: Ho
         assert all(_echoes(vip) for _ in range(8))
         stats = f"v2/lbaas/listeners/{listener['id']}/stats"
         assert within(10, lambda: host.call(stats)["stats"]["total_connections"] >= 8)
-        assert _status(vip) == 200
+        assert status(vip) == 200
         host.call("v2/lbaas/listeners", listener={
             "loadbalancer_id": lb["id"], "protocol": "PROMETHEUS", "protocol_port": 8088})
         assert within(10, lambda: f'octavia_listener_connections_total{{listener="{listener["id"]}"}}' in _page(vip))

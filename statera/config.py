@@ -208,7 +208,7 @@ class AmphoraAgent(Struct, frozen=True, kw_only=True):
 
 
 class Certificates(Struct, frozen=True, kw_only=True):
-    cert_manager: Annotated[str, doc("Where tenants keep their certificates: none, local, noop.")] = "none"
+    cert_manager: Annotated[str, doc("Where tenants keep their certificates: none, local, barbican, noop.")] = "none"
     master_key_file: Annotated[
         str, doc("Keys that seal secrets in the database, one a line; the first seals, all open. The same file on "
                  "every host; below state_path when empty.")
@@ -256,6 +256,10 @@ class Nova(Endpoint, frozen=True, kw_only=True):
 
 class Glance(Endpoint, frozen=True, kw_only=True):
     """How to find Glance."""
+
+
+class Barbican(Endpoint, frozen=True, kw_only=True):
+    """How to find Barbican."""
 
 
 class Cinder(Struct, frozen=True, kw_only=True):
@@ -341,6 +345,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     nova: Nova = Nova()
     glance: Glance = Glance()
     cinder: Cinder = Cinder()
+    barbican: Barbican = Barbican()
     quotas: Quotas = Quotas()
     house_keeping: HouseKeeping = HouseKeeping()
     agent: Agent = Agent()

@@ -19,6 +19,7 @@ from statera.drivers.network.local import LocalNetworks
 from statera.drivers.network.neutron import NeutronNetworks
 from statera.drivers.network.noop import NoopNetwork
 from statera.drivers.protocols import Compute, Network, Secrets
+from statera.drivers.secrets.barbican import BarbicanSecrets
 from statera.drivers.secrets.local import LocalSecrets
 from statera.drivers.secrets.noop import NoopSecrets
 from statera.errors import SetupError
@@ -45,6 +46,8 @@ SECRETS: Mapping[str, Callable[[Settings, Store], Secrets | None]] = {
     "none": lambda _settings, _store: None,
     "noop": lambda _settings, _store: NoopSecrets(),
     "local": lambda settings, store: LocalSecrets(secret_book(settings, store)),
+    "barbican": lambda settings, _store: BarbicanSecrets(
+        Cloud(settings.service_auth).service("key_manager", "Barbican", settings.barbican)),
 }
 UNSEALED = ("none", "noop")
 """Secret stores that hold nothing worth keeping."""

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import click
 import openstack
@@ -73,7 +74,7 @@ def upload(state: Path, file: Path, name: str | None) -> None:
 def put(settings: Settings, file: Path, name: str) -> str:
     """The id of the new image. Raise `SetupError` with Glance's words."""
     session = Cloud(settings.service_auth).session
-    connection = openstack.connection.Connection(session=session, region_name=settings.glance.region_name or None)
+    connection: Any = openstack.connection.Connection(session=session, region_name=settings.glance.region_name or None)
     try:
         made = connection.create_image(
             name, filename=str(file), disk_format="qcow2", container_format="bare", wait=True,

@@ -84,6 +84,17 @@ class Service:
             return None
         return self.refused(found, f"GET {path}") if found.is_refusal else found.body
 
+    def content(self, path: str, *, accept: str, token: str | None) -> bytes | None:
+        """What is there, as it is; None when it cannot be had in that kind, or the asker may not have it."""
+        own = {} if token is None else {"X-Auth-Token": token}
+        with _asking(self.title):
+            response = self._adapter.request(
+                path, "GET", headers={"Accept": accept, **own}, raise_exc=False,
+                authenticated=None if token is None else False)
+        if response.status_code >= 500:
+            raise TryAgain("cloud_failed", f"{self.title} failed with {response.status_code}: {_plain(response.text)}")
+        return bytes(response.content) if response.status_code < 300 else None
+
     def remove(self, path: str) -> None:
         """Delete; what is gone already is success."""
         found = self.reply("DELETE", path)

@@ -23,7 +23,7 @@ FIRST, TCP, ALL, CIDRS = (
     "one-http-listener", "tcp-passthrough-and-shared-pool", "every-header-limit-and-timeout", "allowed-cidrs")
 TLS, REENCRYPTED, COOKIES, MONITOR = (
     "tls-from-clients", "tls-to-members", "cookies-of-both-kinds", "http-monitor-and-special-members")
-MONITORS = "monitors-of-every-type"
+MONITORS, POOLLESS = "monitors-of-every-type", "no-pool-and-metrics-by-tls"
 FLOWS, HASHES, PAIR, L7, METRICS = (
     "udp-beside-tcp-on-one-port", "udp-persistence-and-hashes", "a-pair-with-two-families",
     "l7-policies-of-every-kind", "metrics-for-prometheus")
@@ -39,10 +39,11 @@ SECTIONS = {
         Feature("UDP listener", "meta l4proto udp dnat", FLOWS, KERNEL),
         Feature("SCTP listener", "meta l4proto sctp dnat", HASHES, KERNEL),
         Feature("PROMETHEUS listener", "path /metrics", METRICS, f"{AGENT}, behind HAProxy"),
-        Feature("PROMETHEUS listener, by TLS", by=f"{AGENT}, behind {HAPROXY}"),
+        Feature("PROMETHEUS listener, by TLS", "bind 10.0.0.9:8443 ssl crt-list", POOLLESS,
+                f"{AGENT}, behind {HAPROXY}"),
         Feature("several listeners", "frontend l4", TCP),
         Feature("TCP and UDP on one port", ". udp .", FLOWS, f"{HAPROXY} and {KERNEL}"),
-        Feature("no default pool"),
+        Feature("no default pool", "frontend idle", POOLLESS),
         Feature("insert_headers", "http-request set-header X-Real-IP %[src]", ALL),
         Feature("connection_limit", "maxconn 60000", ALL),
         Feature("connection_limit of datagrams", "ct count over 100", FLOWS, KERNEL),
@@ -85,6 +86,7 @@ SECTIONS = {
         Feature("HTTP_COOKIE persistence", "cookie SRV insert indirect nocache dynamic", COOKIES),
         Feature("APP_COOKIE persistence", "stick store-response", COOKIES),
         Feature("weight", "weight 5", FIRST),
+        Feature("weight 0 keeps sessions", "weight 0", MONITOR),
         Feature("backup members", "backup", MONITOR),
         Feature("tls_enabled", "ssl verify none", REENCRYPTED),
         Feature("CA of members", "ca-file p1.authority.pem", REENCRYPTED),
@@ -132,6 +134,7 @@ SECTIONS = {
     "VIPs and networks": (
         Feature("additional VIPs, HTTP and TCP", "bind [fd00::9]:80", PAIR),
         Feature("additional VIPs of both families, UDP", "ip6 daddr", FLOWS, KERNEL),
+        Feature("additional VIPs in ACTIVE_STANDBY", "virtual_ipaddress_excluded", PAIR, "keepalived"),
         Feature("IPv4 VIP with IPv6 members", "server m2 [fd00::2]:80", MONITOR),
         Feature("IPv6 VIP with IPv4 members", "bind [fd00::9]:80", PAIR),
         Feature("IPv6, UDP", "dnat ip6 to", FLOWS, KERNEL),
@@ -146,6 +149,7 @@ SECTIONS = {
         Feature("every redirect code", "http-request redirect code 308", L7),
         Feature("position, across all actions", "!{ var(txn.l7) -m found }", L7),
         Feature("AND of up to fifty rules", "acl", L7),
+        Feature("user text, exactly", "-f l7/", L7),
     ),
     "Logs": (
         Feature("a line about each request", "log-format '", LOGS, f"{HAPROXY} and {AGENT}"),

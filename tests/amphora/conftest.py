@@ -181,7 +181,7 @@ class HostRun:
         return self.wait(lambda up: isinstance(up, Applied) and up.version == spec.version
                          and up.amphora_id == spec.amphora_id)
 
-    def wait(self, wanted: Callable[[Up], bool], *, seconds: float = 10) -> Any:
+    def wait(self, wanted: Callable[[Up], bool], *, seconds: float = 30) -> Any:
         """The last message of this kind, as soon as there is one."""
         with self._heard:
             found = self._heard.wait_for(lambda: [up for up in self.said if wanted(up)], seconds)
@@ -246,7 +246,7 @@ def ask(ip: str, path: str = "/", *, port: int = 80, source: str | None = None, 
     return {**json.loads(body), "cookies": cookies}
 
 
-def until(claim: Callable[[], Any], *, seconds: float = 5.0) -> float:
+def until(claim: Callable[[], Any], *, seconds: float = 20.0) -> float:
     """Wait until the claim holds (an `OSError` means not yet); how long that took."""
     started = time.monotonic()
     while time.monotonic() < started + seconds:

@@ -43,7 +43,7 @@ def with_pool(spec, **changes):
 
 def failure(node, words):
     """The failure that says so, as soon as it is told."""
-    return node.wait(lambda up: isinstance(up, Applied) and words in (up.failure or ""), seconds=20).failure
+    return node.wait(lambda up: isinstance(up, Applied) and words in (up.failure or "")).failure
 
 
 @pytest.mark.parametrize(("change", "words"), REFUSED)
@@ -69,8 +69,8 @@ def test_a_reload_that_fails_is_told_at_once_in_haproxys_words(lab, node, servin
         assert f"cannot bind socket (Address already in use) for [{own}:{PEERS_PORT}]" in told
         assert node.pids(serving) == pids
         assert node.host.running() == {serving.amphora_id: 1}
-    wait_until(lambda: node.host.running() == {serving.amphora_id: 2}, seconds=20)
-    wait_until(lambda: lab.get(), seconds=20)
+    wait_until(lambda: node.host.running() == {serving.amphora_id: 2})
+    wait_until(lambda: lab.get())
 
 
 def test_a_port_that_a_stranger_has_costs_nobody_a_connection(lab, node, serving, wait_until):
@@ -83,7 +83,7 @@ def test_a_port_that_a_stranger_has_costs_nobody_a_connection(lab, node, serving
         assert node.put(wished).failure == f"nobody can listen on {lab.vip} port 81: Address already in use"
         assert node.pids(serving) == pids
     assert set(came["outcome"]) == {"200"}
-    wait_until(lambda: lab.get(port=81), seconds=20)
+    wait_until(lambda: lab.get(port=81))
 
 
 def test_a_spec_that_will_not_start_gives_way_to_the_last_one(lab, node, serving, wait_until):
@@ -95,7 +95,7 @@ def test_a_spec_that_will_not_start_gives_way_to_the_last_one(lab, node, serving
         os.kill(node.pids(serving)[0], signal.SIGKILL)
         node.call(node.host.put(replace(serving, version=3, listeners=(*serving.listeners, taken))))
         assert failure(node, "Address already in use")
-        wait_until(lambda: lab.get(), seconds=20)
+        wait_until(lambda: lab.get())
         assert node.host.running() == {serving.amphora_id: 2}
 
 
@@ -113,7 +113,7 @@ def test_a_missing_haproxy_is_told_and_the_running_one_serves(lab, node, serving
     assert again.put(needs_reload).failure == f"{program} is not on this host; install it: apt-get install haproxy"
     assert lab.get()
     program.symlink_to("/usr/sbin/haproxy")
-    wait_until(lambda: again.host.running() == {serving.amphora_id: 2}, seconds=20)
+    wait_until(lambda: again.host.running() == {serving.amphora_id: 2})
 
 
 def test_an_haproxy_that_dies_again_and_again_is_told_and_started_ever_more_rarely(lab, node, serving, wait_until):
@@ -126,10 +126,10 @@ def test_an_haproxy_that_dies_again_and_again_is_told_and_started_ever_more_rare
             process.send(pid, signal.SIGSEGV)
         return not found and any("again and again" in (getattr(up, "failure", None) or "") for up in node.said)
 
-    wait_until(die, seconds=20)
+    wait_until(die)
     assert failure(node, "HAProxy dies again and again: Current worker exited with code 139 (Segmentation fault)")
-    assert not wait_until(lambda: not die(), seconds=20) < 0.2
-    took = wait_until(lambda: lab.get(), seconds=20)
+    assert not wait_until(lambda: not die()) < 0.2
+    took = wait_until(lambda: lab.get())
     print(f"\n{len(victims)} workers died; serves {took:.2f} s after the last")
 
 
@@ -140,7 +140,7 @@ def test_a_socket_that_is_gone_is_made_again(lab, node, serving, wait_until, nam
         path.unlink()
         if name == "master_socket":
             assert node.put(changed(serving, timeout_client_data=40_000)).failure is None
-        wait_until(lambda: path.exists() and lab.get(), seconds=20)
+        wait_until(lambda: path.exists() and lab.get())
     assert set(came["outcome"]) == {"200"}
     assert node.put(changed(serving, timeout_client_data=41_000)).failure is None
 
@@ -157,7 +157,7 @@ def test_a_namespace_that_somebody_deletes_gets_its_name_again(lab, node, servin
 
 def test_a_leg_that_somebody_deletes_is_plugged_again(lab, node, serving, wait_until):
     subprocess.run(["ip", "link", "del", legs.outer_name(serving.amphora_id, "eth1")], check=True)
-    wait_until(lambda: lab.get(patience_seconds=0.5), seconds=20)
+    wait_until(lambda: lab.get(patience_seconds=0.5))
 
 
 @pytest.fixture

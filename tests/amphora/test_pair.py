@@ -37,10 +37,10 @@ def test_the_other_one_answers_soon_and_alone(lab, wait_until, way):
         wait_until(lambda: len(answers) > 10)
         began = time.monotonic()
         WAYS[way](lab, one, spec)
-        wait_until(lambda: who_answers(lab, 0.1) not in (before, set()), seconds=10)
-        wait_until(lambda: answers[-1] > began + 1, seconds=10)
+        wait_until(lambda: who_answers(lab, 0.1) not in (before, set()))
+        wait_until(lambda: answers[-1] > began + 1)
     print(f"\nnobody answered for {longest_gap(answers) * 1000:.0f} ms", end="")
-    assert longest_gap(answers) < 3
+    assert longest_gap(answers) < 5
     wait_until(lambda: vrrp_words(other) == ["MASTER"])
     assert [len(who_answers(lab, 0.1)) for _ in range(5)] == [1] * 5
 
@@ -51,7 +51,7 @@ def test_who_died_again_and_again_stands_by_then(lab, wait_until):
         wait_until(lambda: len(one.pids(spec)) == 2)
         kill_haproxy(one, spec)
     wait_until(lambda: vrrp_words(other) == ["MASTER"])
-    wait_until(lambda: vrrp_words(one) == ["BACKUP"], seconds=10)
+    wait_until(lambda: vrrp_words(one) == ["BACKUP"])
     assert lab.get()
 
 
@@ -61,7 +61,7 @@ def test_a_pair_whose_haproxies_all_die_again_and_again_serves_in_between(lab, w
         for host, spec in both:
             wait_until(lambda host=host, spec=spec: len(host.pids(spec)) == 2)
             kill_all(host, spec)
-    took = wait_until(lambda: lab.get(patience_seconds=0.05), seconds=20)
+    took = wait_until(lambda: lab.get(patience_seconds=0.05))
     print(f"\nserves after {took:.2f} s")
 
 

@@ -54,12 +54,12 @@ def test_old_workers_with_long_connections_are_bounded_and_the_youngest_stay(lab
             last.sendall(b"GET / HTTP/1.1\r\n")
             assert node.put(slower(spec, version)).how == "reload"
             workers.append(len(node.pids(spec)) - 1)
-        wait_until(lambda: len(node.pids(spec)) <= 1 + 4, seconds=10)
+        wait_until(lambda: len(node.pids(spec)) <= 1 + 4)
         memory = sum(map(pss_kilobytes, node.pids(spec))) / 1024
         print(f"\n10 reloads under open connections: {workers} workers, in the end {memory:.0f} MB")
         last.sendall(b"Host: test\r\nConnection: close\r\n\r\n")
         assert last.recv(100).startswith(b"HTTP/1.1 200")
-    wait_until(lambda: len(node.pids(spec)) == 2, seconds=10)
+    wait_until(lambda: len(node.pids(spec)) == 2)
 
 
 def test_an_old_worker_ends_when_its_time_is_over(lab, wait_until):
@@ -73,5 +73,5 @@ def test_an_old_worker_ends_when_its_time_is_over(lab, wait_until):
         old = node.pids(spec)[-1]
         assert node.put(slower(spec, 2)).how == "reload"
         assert old in node.pids(spec)
-        wait_until(lambda: old not in node.pids(spec), seconds=15)
+        wait_until(lambda: old not in node.pids(spec))
     assert lab.get()

@@ -228,11 +228,13 @@ def test_an_agent_that_returns_hears_haproxy_again(lab, wait_until):
     run, spec = amphora(lab)
     lab.get()
     wait_until(lambda: lines(run, spec), seconds=10)
+    processes = run.pids(spec)
     run.stop()
     lab.get()
     again = lab.host()
     lab.get()
     wait_until(lambda: len(lines(again, spec)) == 2, seconds=10)
+    assert again.pids(spec) == processes, "there was no need to reload"
     assert again.home(spec).logs.stat().st_mode & 0o77 == 0
 
 

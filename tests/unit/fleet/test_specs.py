@@ -6,6 +6,7 @@ from msgspec import structs
 
 from statera.fleet.specs import build
 from statera.model.fleet import Amphora, Port, Role
+from statera.model.limits import Limits
 from statera.model.tree import (
     AdditionalVip,
     HealthMonitor,
@@ -113,6 +114,12 @@ def test_which_policies_are_asked(lb, policies, pools):
     assert [policy.id for listener in spec.listeners for policy in listener.l7policies] == policies
     assert [pool.id for pool in spec.pools] == pools
     assert all(listener.redirect_pool_ids == (("p2",) if "s" in policies else ()) for listener in spec.listeners)
+
+
+def test_whose_it_is_where_its_log_goes_and_what_it_may_use_are_told():
+    limits = Limits(memory_mb=128)
+    spec = build(structs.replace(LB, log_target="tcp://10.0.0.5:514"), ALONE, [], limits=limits)
+    assert (spec.project_id, spec.log_target, spec.limits) == ("t", "tcp://10.0.0.5:514", limits)
 
 
 def test_a_policy_takes_its_rules_along_that_are_on():

@@ -77,7 +77,7 @@ class Box(Place):
            "netns", self.namespace, "mtu", str(mtu))
         ip("-n", host.namespace, "link", "set", f"bx{tag}", "master", bridge, "up")
         for words in (("link", "set", "lo", "up"), ("link", "set", "eth0", "up"),
-                      ("addr", "add", address, "dev", "eth0", "nodad")):
+                      ("addr", "add", address, "dev", "eth0")):
             ip("-n", self.namespace, *words)
         if gateway:
             ip("-n", self.namespace, "route", "add", "default", "via", gateway)
@@ -268,9 +268,9 @@ class Switch:
 class DataCentre:
     """Made by `data_centre`; *options* are sections of everybody's octavia.conf."""
 
-    def __init__(self, folder: Path, switch: Switch, *, server: Database | None, controllers: int, hosts: int,
-                 options: str) -> None:
-        self.folder, self.switch, self.server = folder, switch, server
+    def __init__(self, folder: Path, switch: Switch, *, server: Database | None, database: Place | None,
+                 controllers: int, hosts: int, options: str) -> None:
+        self.folder, self.switch, self.server, self.database = folder, switch, server, database
         self.home = home.Home(folder / "control")
         self.home.state.mkdir(mode=0o700)
         home.prepare(self.home, home.Binds(api=home.API, nodes=home.NODES))
@@ -366,9 +366,9 @@ class DataCentre:
 
     def heal(self) -> None:
         """All reach all again."""
-        places: list[Place] = [*self.controllers, *self.hosts]
-        for place in places:
-            place.heal()
+        for place in (*self.controllers, *self.hosts, self.database):
+            if place is not None:
+                place.heal()
 
     def close(self) -> None:
         for api in self._apis:
@@ -400,11 +400,12 @@ def data_centre(
     with contextlib.ExitStack() as stack:
         switch = Switch()
         stack.callback(switch.close)
-        server = None
+        server, place = None, None
         if kind != "sqlite":
             place = Place(switch, "db", 250)
             server = stack.enter_context(database(kind, address=place.address, namespace=place.namespace))
-        built = DataCentre(folder, switch, server=server, controllers=controllers, hosts=hosts, options=options)
+        built = DataCentre(folder, switch, server=server, database=place, controllers=controllers, hosts=hosts,
+                            options=options)
         stack.callback(built.close)
         built.start()
         yield built

@@ -222,12 +222,12 @@ class Spec(Struct, frozen=True, kw_only=True):
     project_id: str = ""
     log_target: str | None = None
     limits: Limits = Limits()
+    predecessors: tuple[Predecessor, ...] = ()
+    renewal: int = 0
     spec_version: int = SPEC_VERSION
 
 
 class LocalNetwork(Struct, frozen=True, kw_only=True):
-    predecessors: tuple[Predecessor, ...] = ()
-    renewal: int = 0
     """A network that every host carries as a Linux bridge.
 
     The host bears *gateways* (address/prefix) on it, so that the host itself reaches what is behind. An
@@ -312,11 +312,11 @@ class Applied(Struct, frozen=True, kw_only=True, tag="applied"):
     failure: str | None = None
     how: Literal["nothing", "runtime", "reload", "start"] = "nothing"
     seconds: float = 0.0
+    haproxy_version: str | None = None
 
 
 class Gone(Struct, frozen=True, kw_only=True, tag="gone"):
     """Nothing of this amphora is left on the node."""
-    haproxy_version: str | None = None
 
     amphora_id: str
 

@@ -11,14 +11,14 @@ from statera.wire import Counters, Report
 
 def fold(words: Words, report: Report, as_of: int) -> Words:
     """What the amphora says now; the very same *words* when the report holds nothing new."""
+    if not report.full and as_of == words.as_of and _says_nothing_new(words, report):
+        return words
     said = structs.replace(
         words, as_of=as_of, vrrp=report.vrrp or words.vrrp, effective=report.effective or words.effective,
         alarms=words.alarms if report.alarms is None else report.alarms)
     if report.full:
         new = structs.replace(said, listeners=report.listeners, pools=report.pools, members=report.members)
         return words if new == words else new
-    if said == words and _says_nothing_new(words, report):
-        return words
     return structs.replace(
         said, listeners={**words.listeners, **report.listeners},
         pools={**words.pools, **report.pools}, members={**words.members, **report.members})
@@ -26,7 +26,8 @@ def fold(words: Words, report: Report, as_of: int) -> Words:
 
 def _says_nothing_new(words: Words, report: Report) -> bool:
     return (
-        report.listeners.items() <= words.listeners.items()
+        all(getattr(report, name) in (None, getattr(words, name)) for name in ("vrrp", "alarms", "effective"))
+        and report.listeners.items() <= words.listeners.items()
         and report.pools.items() <= words.pools.items()
         and report.members.items() <= words.members.items()
     )

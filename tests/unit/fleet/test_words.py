@@ -5,6 +5,7 @@ import pytest
 
 from statera.fleet.words import Totals, fold
 from statera.model.health import Words
+from statera.model.limits import Alarm
 from statera.wire import Counters, Report
 
 KNOWN = Words(as_of=3, listeners={"l": "OPEN"}, pools={"p": "UP"}, members={"m": "UP", "n": "DOWN"})
@@ -53,3 +54,12 @@ def test_totals_are_handed_out_at_intervals_and_only_when_they_moved():
     totals.note("a", {"l": Counters(bytes_in=4)}, 113)
     assert totals.take(114) == {}
     assert totals.take(117) == {("a", "l"): Counters(bytes_in=4)}
+
+
+def test_alarms_stay_until_others_are_said():
+    full = Alarm(reason="connection_limit_reached", message="3")
+    words = fold(KNOWN, report(alarms=(full,)), KNOWN.as_of)
+    assert words.alarms == (full,)
+    assert fold(words, report(alarms=(full,)), words.as_of) is words
+    assert fold(words, report(), words.as_of) is words
+    assert fold(words, report(alarms=()), words.as_of).alarms == ()

@@ -37,8 +37,6 @@ FETCHES = {
     "SSL_DN_FIELD": 'ssl_c_s_dn("{key}")',
 }
 METHODS = {"REGEX": "reg", "STARTS_WITH": "beg", "ENDS_WITH": "end", "CONTAINS": "sub", "EQUAL_TO": "str"}
-UNREADABLE = {rf"\{character}" for character in "NuU123456789"}
-"""Escapes of Python's `re`, by which the API judges, that HAProxy does not take: it numbers no groups."""
 AS_REGEX = {"beg": "^{}", "end": "{}$", "sub": "{}", "str": "^{}$"}
 
 

@@ -220,6 +220,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     vrrp: VrrpSpec | None = None
     enabled: bool = True
     project_id: str = ""
+    request_id: str | None = None
     log_target: str | None = None
     limits: Limits = Limits()
     predecessors: tuple[Predecessor, ...] = ()

@@ -19,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pyroute2.netlink.exceptions import NetlinkError
 
-from statera import metrics
+from statera import metrics, trace
 from statera.agent import namespace, process
 from statera.agent.apply import How, Plan, awake
 from statera.agent.checks import Checks
@@ -48,6 +48,7 @@ DEATHS_UNPUNISHED, PENANCE_FIRST_SECONDS, PENANCE_MAX_SECONDS = 2, 0.5, 16.0
 """An HAProxy that died more often than so within a minute is started again later and later."""
 DEAF_ROUNDS = 3
 """After so many reports without an answer another HAProxy takes over."""
+PEER_LEAVES_SECONDS = 2.0
 YIELD_SECONDS = 2.0
 """How long the peer is given to take over; it then keeps the addresses, and this side stands by again."""
 
@@ -90,6 +91,7 @@ class Amphora:
         self._stored: Spec | None = None
         self._wiring: Wiring | None = None
         self._bears = False
+        self._alone_since: float | None = None
         self._faulty = ""
         self._to_say = False
         self._deaths: list[float] = []
@@ -188,6 +190,7 @@ class Amphora:
         if wanted is None:
             return None
         started = time.monotonic()
+        trace.follow(wanted.request_id if self._to_say else None)
         try:
             plan = await self._bring()
         except Exception as error:
@@ -219,7 +222,7 @@ class Amphora:
             spec = self._newest()
             plan = self._proxy.plan(spec)
         await self._store(spec)
-        if spec.role is Role.STANDALONE:
+        if self._stands_alone(spec):
             self._vrrp.leave()
         touched = [await self._plug(spec), await self._shield(spec)]
         self._checks.follow(spec)
@@ -233,11 +236,23 @@ class Amphora:
         await self._bear(spec)
         await self._proxy.heal(self._checks.words())
         await self._metrics.follow(spec)
-        await self._vrrp.follow(spec)
+        if spec.role is not Role.STANDALONE or not self._vrrp.alive:
+            await self._vrrp.follow(spec)
         await self._succession.follow(spec)
         if spec.role is not Role.STANDALONE:
             self._vrrp.fault(is_faulty=self._is_flapping())
         return replace(plan, how="runtime") if plan.how == "nothing" and any(touched) else plan
+
+    def _stands_alone(self, spec: Spec) -> bool:
+        """Whether this one needs no keepalived; while its former peer leaves, that must not take over."""
+        if spec.role is not Role.STANDALONE:
+            self._alone_since = None
+            return False
+        now = time.monotonic()
+        if self._alone_since is None:
+            self._alone_since = now
+            asyncio.get_running_loop().call_later(PEER_LEAVES_SECONDS, self._wake.set)
+        return not (spec.predecessors and self._vrrp.alive) or now - self._alone_since >= PEER_LEAVES_SECONDS
 
     def _newest(self) -> Spec:
         if self._wanted is None:

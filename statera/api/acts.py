@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every request has at hand, and the one transaction in which a write decides and happens."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ from statera.store.engine import Store
 from statera.store.events import Event
 from statera.store.lists import Row
 from statera.store.secrets import Sealer
+
+LOG = logging.getLogger(__name__)
 
 Materials = Mapping[str, Material | None]
 QUOTA_TITLES = {
@@ -208,12 +211,14 @@ class Act:
     def version(self, *, infra: bool = False) -> int:
         """The version of this wish."""
         if self._version is None:
-            self._version = wishes.touch(self.connection, self.lb_id, infra=infra)
+            self._version = wishes.touch(
+                self.connection, self.lb_id, infra=infra, request_id=self.identity.request_id)
             self.tell()
         return self._version
 
     def tell(self) -> None:
         """Write down that the wish was accepted, with the id of its request."""
+        LOG.info("load balancer %s: %s is accepted", self.lb_id, self.doing)
         events.record(self.connection, Event(
             load_balancer_id=self.lb_id, reason="accepted", message=self.doing, request_id=self.identity.request_id
         ))

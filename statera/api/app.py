@@ -13,7 +13,7 @@ import msgspec
 from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi
 
-from statera import metrics
+from statera import metrics, trace
 from statera.api import faults, log_targets, measurements, outlook, page, resizing, rules, summaries
 from statera.api.acts import Service
 from statera.api.faults import NotAcceptable, NothingThere, Plain, TooLarge
@@ -189,6 +189,7 @@ def front(app: Wsgi, *, largest_body: int) -> Wsgi:
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ["statera.request_id"] = request_id = f"req-{uuid4()}"
+        trace.follow(request_id)
         environ["statera.seen"] = seen = dict[str, str]()
         began = perf_counter()
 

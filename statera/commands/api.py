@@ -17,6 +17,9 @@ from statera.config import ApiSettings, Settings
 from statera.errors import SetupError
 from statera.store.migrations import require_schema
 
+OUR_LOG = {"loggers": {"_granian": {"propagate": True}}}
+"""What the server has to say goes where all else goes, in the same format."""
+
 
 def main() -> None:
     start.run("octavia-api", serve)
@@ -39,8 +42,8 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     load(settings, conf)
     server = Server(
         "statera.api.wsgi:application", address=api.bind_host, port=api.bind_port, interface=Interfaces.WSGI,
-        workers=api.workers, blocking_threads=api.threads, log_level=LogLevels.warning, process_name="octavia-api",
-        respawn_failed_workers=True,
+        workers=api.workers, blocking_threads=api.threads, log_level=LogLevels.warning, log_dictconfig=OUR_LOG,
+        process_name="octavia-api", respawn_failed_workers=True,
     )
     server.serve(target_loader=worker, wrap_loader=False)
 

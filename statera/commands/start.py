@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from oslo_config import cfg
 from oslo_log import log
 
+from statera import trace
 from statera.config import Settings, load
 from statera.errors import SetupError
 
@@ -28,6 +29,7 @@ def configure(
     conf.register_cli_opts(options)
     settings = load(conf, sys.argv[1:] if args is None else args, prog=prog)
     log.setup(conf, prog)
+    trace.install()
     return settings, conf
 
 

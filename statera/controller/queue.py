@@ -11,7 +11,7 @@ from typing import TypeVar
 from oslo_log import log
 from sqlalchemy.exc import SQLAlchemyError
 
-from statera import metrics
+from statera import metrics, trace
 from statera.config import ControllerWorker
 from statera.controller.reconcile import put_off, reconcile
 from statera.controller.world import World
@@ -69,6 +69,7 @@ class Queue:
         return self._pass(lease) if lease else None
 
     def _pass(self, lease: Lease) -> str:
+        trace.follow(lease.request_id)
         try:
             with metrics.one_pass():
                 return self._attempt(lease)

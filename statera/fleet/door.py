@@ -4,7 +4,7 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -24,14 +24,16 @@ REFRESH_SECONDS = 2.0
 class Door:
     """*tls* is what to listen with: it hands each new connection to the newest context.
 
-    *restored* is called when a backup took the place of the database, so that what is known is told anew.
+    *restored* is called when a backup took the place of the database, so that what is known is told anew,
+    *changed* when others are to be trusted than before, so that nodes learn of it.
     """
 
     def __init__(
-        self, store: Store, authority: Authority, manager_id: str, threads: Executor, *, restored: Callable[[], None]
+        self, store: Store, authority: Authority, manager_id: str, threads: Executor, *,
+        restored: Callable[[], None], changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._store, self._authority, self._manager_id, self._threads = store, authority, manager_id, threads
-        self._restored = restored
+        self._restored, self._changed = restored, changed
         with store.read() as connection:
             self._restore = newest_restore(connection)
         self._newest = authority.tls()
@@ -42,8 +44,11 @@ class Door:
         """Follow the store until cancelled; while it is away all stays as it is."""
         while True:
             try:
+                before = self._authority.ids
                 if await asyncio.get_running_loop().run_in_executor(self._threads, self.refresh):
                     self._restored()
+                if self._authority.ids != before:
+                    await self._changed()
             except (SQLAlchemyError, SetupError, OSError) as error:
                 LOG.warning("the certificates of this health manager stay as they are: %s", error)
             await asyncio.sleep(REFRESH_SECONDS)

@@ -49,11 +49,13 @@ class Service:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fleet")
         self._waiting = ThreadPoolExecutor(1, thread_name_prefix="fleet-wake")
         self._authority = Authority(store, ensure_sealer(settings.master_key), settings)
-        self._door = Door(store, self._authority, self.manager_id, self._threads, restored=self._begin_anew)
         self.ledger = Ledger(store, self._threads)
         self.dispatcher = Dispatcher(
             store, self.manager_id, own, sessions=self.sessions, ledger=self.ledger, networks=networks,
             threads=self._threads, sealer=sealer, roots=lambda: self._authority.roots)
+        self._door = Door(
+            store, self._authority, self.manager_id, self._threads, restored=self._begin_anew,
+            changed=self.dispatcher.sweep)
         self._intake = Intake(
             self.manager_id, self.dispatcher, self.ledger, self._authority, own.certificate_days)
         self.judge = Judge(

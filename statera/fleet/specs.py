@@ -65,6 +65,7 @@ def build(
         vrrp=_vrrp(amphora, peers),
         enabled=lb.admin_state_up,
         project_id=lb.project_id,
+        request_id=lb.request_id,
         log_target=lb.log_target,
         limits=limits,
         predecessors=_predecessors(amphora, peers),

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-HEED_TIME = timedelta(seconds=10)
+HEED_TIME = timedelta(seconds=5)
 """How long after a change of who signs a health manager may still sign with the former one."""
 
 

@@ -125,6 +125,7 @@ class LoadBalancer(Versioned, frozen=True, kw_only=True):
     version: int
     done_version: int = 0
     failover_version: int = 0
+    request_id: str | None = None
     vip_address: str | None = None
     vip_port_id: str | None = None
     vip_subnet_id: str | None = None

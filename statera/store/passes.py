@@ -31,7 +31,7 @@ Assignment = tuple[ColumnElement[Any], Any]
 class Lease(Struct, frozen=True, kw_only=True):
     """The right to write to one load balancer; *token* tells this holder from all earlier ones.
 
-    *attempts* counts the passes that failed since the last good one.
+    *attempts* counts the passes that failed since the last good one, *request_id* is whose the newest wish is.
     """
 
     load_balancer_id: str
@@ -39,6 +39,7 @@ class Lease(Struct, frozen=True, kw_only=True):
     token: int
     seconds: float
     attempts: int = 0
+    request_id: str | None = None
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -72,7 +73,7 @@ def claim(connection: Connection, owner: str, *, seconds: float) -> Lease | None
     """
     now = clock(connection)
     waiting = (
-        select(lb.id, lb.lease_token, lb.attempts)
+        select(lb.id, lb.lease_token, lb.attempts, lb.request_id)
         .where(lb.due_ms.is_not(None), lb.due_ms <= now, lb.lease_until_ms <= now, lb.deleted_at.is_(None))
         .order_by(lb.due_ms).limit(1).with_for_update(skip_locked=True)
     )
@@ -88,7 +89,7 @@ def claim(connection: Connection, owner: str, *, seconds: float) -> Lease | None
     if taken.rowcount == 0:
         return None
     return Lease(load_balancer_id=row.id, owner=owner, token=row.lease_token + 1, seconds=seconds,
-                 attempts=row.attempts)
+                 attempts=row.attempts, request_id=row.request_id)
 
 
 def free_dead(connection: Connection, host: str, is_alive: Callable[[int], bool]) -> int:
@@ -259,7 +260,7 @@ def put_off(connection: Connection, lease: Lease, failure: Failure) -> None:
     if _is_power_of_two(failure.attempt) or latest_reason(connection, lease.load_balancer_id) != failure.reason:
         record(connection, Event(
             load_balancer_id=lease.load_balancer_id, reason=failure.reason, message=failure.message,
-            attempt=failure.attempt, fault=failure.fault,
+            attempt=failure.attempt, fault=failure.fault, request_id=lease.request_id,
             next_try_at=utc_now() + timedelta(seconds=failure.retry_seconds),
         ))
     wake.announce(connection)

@@ -34,13 +34,18 @@ def status_of(connection: Connection, load_balancer_id: str) -> str | None:
     return connection.execute(select(shown).where(lb.id == load_balancer_id)).scalar_one_or_none()
 
 
-def touch(connection: Connection, load_balancer_id: str, *, infra: bool = False) -> int:
+def touch(
+    connection: Connection, load_balancer_id: str, *, infra: bool = False, request_id: str | None = None
+) -> int:
     """Raise the version, make the load balancer pending and due, wake whoever waits; the new version.
 
-    *infra*: amphorae, VIP or the members' subnets may have to change, so a controller has to look.
+    *request_id* is whose wish it is. *infra*: amphorae, VIP or the members' subnets may have to change, so a
+    controller has to look.
     """
     new = lb.version + 1
-    values: list[tuple[Any, Any]] = [(lb.wanted_version, new), (lb.due_ms, now_ms()), (lb.updated_at, events.utc_now())]
+    values: list[tuple[Any, Any]] = [
+        (lb.wanted_version, new), (lb.due_ms, now_ms()), (lb.updated_at, events.utc_now()),
+        (lb.request_id, request_id)]
     if infra:
         values.append((lb.infra_version, new))
     # MariaDB assigns from left to right: what is computed from the old version comes before the version.

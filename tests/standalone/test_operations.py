@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an operator does to a running installation: exchange of authority and key, backup, restore, metrics."""
 
+import json
 import os
 import threading
 import urllib.request
@@ -123,14 +124,16 @@ def test_authority_and_key_are_exchanged_under_traffic(host: Host) -> None:
     assert "connected" in host.statera("node", "list").stdout
 
 
-def test_every_service_serves_its_metrics(host: Host) -> None:
+def test_every_service_serves_its_metrics_and_logs_name_the_request(host: Host) -> None:
     services = ("api", "worker", "health_manager", "housekeeping", "agent")
     ports = {service: int(free_bind().rpartition(":")[2]) for service in services}
     assert host.up("--detach").returncode == 0
     assert host.statera("down").returncode == 0
     lines = "".join(f"{service}_port = {port}\n" for service, port in ports.items())
     with (host.state / "octavia.conf").open("a") as file:
-        file.write(f"\n[metrics]\n{lines}")
+        file.write(f"\n[metrics]\n{lines}\n[DEFAULT]\nuse_json = true\n")
+    for log in (host.state / "log").iterdir():
+        log.unlink()
     host.start()
     host.balance("198.18.43.0/24", gateway="198.18.43.1")
 
@@ -140,7 +143,18 @@ def test_every_service_serves_its_metrics(host: Host) -> None:
 
     assert 'statera_api_request_seconds_count{method="POST",route="/loadbalancers",status="201"} 1.0' in page("api")
     assert 'statera_steps_total{kind="PlaceAmphora",outcome="done"} 1.0' in page("worker")
-    assert "statera_due_load_balancers 0.0" in page("worker")
+    assert within(20, lambda: "statera_due_load_balancers 0.0" in page("worker"))
     assert "statera_nodes_connected 1.0" in page("health_manager")
     assert 'statera_load_balancers{provisioning_status="ACTIVE"} 1.0' in page("housekeeping")
     assert 'statera_agent_specs_applied_total{how="start"} 1.0' in page("agent")
+    [lb] = host.call("v2/lbaas/loadbalancers")["loadbalancers"]
+    *_, first = host.call(f"v2/lbaas/loadbalancers/{lb['id']}/events")["events"]
+    assert first["request_id"].startswith("req-")
+    for service in ("octavia-api", "octavia-worker", "statera-agent"):
+        assert within(20, lambda service=service: first["request_id"] in requests_of(host, service)), service
+
+
+def requests_of(host: Host, service: str) -> set[str]:
+    """The requests that the service's log names; every line of it is JSON."""
+    lines = [json.loads(line) for line in (host.state / "log" / f"{service}.log").read_text().splitlines()]
+    return {line["context"]["request_id"] for line in lines if line["context"]}

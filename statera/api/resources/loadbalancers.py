@@ -140,7 +140,8 @@ def _create(
     try:
         with service.writing() as connection:
             service.check_quota(connection, values["project_id"], "load_balancer")
-            wishes.add_load_balancer(connection, _columns(id, values, place, chosen, allocated))
+            wishes.add_load_balancer(
+                connection, {**_columns(id, values, place, chosen, allocated), "request_id": identity.request_id})
             answer = msgspec.json.encode({KIND.name: _grow(service, identity, connection, id, values, secrets)})
             once.keep(connection, answer)
             return answer

@@ -47,10 +47,15 @@ if [ ! -e root/.done ]; then
 fi
 
 say "statera-agent"
+if [ ! -e libraries/.done ]; then
+  rm -rf libraries
+  $pip install -q --target libraries --python-version 3.11 --only-binary :all: --no-compile \
+    aiohttp msgspec cryptography pyroute2 oslo.config oslo.log prometheus-client >pip.log 2>&1
+  touch libraries/.done
+fi
 rm -rf root/opt/statera
-mkdir -p root/opt/statera root/usr/local/sbin
-$pip install -q --target root/opt/statera --python-version 3.11 --only-binary :all: --no-compile \
-  aiohttp msgspec cryptography pyroute2 oslo.config oslo.log prometheus-client >pip.log 2>&1
+mkdir -p root/usr/local/sbin
+cp -r libraries root/opt/statera
 cp -r "$statera" root/opt/statera/
 find root/opt/statera -name __pycache__ -prune -exec rm -rf {} +
 rm -rf root/opt/statera/bin
@@ -105,7 +110,8 @@ hostname "$(sed -n 's/.*"hostname": *"\([^"]*\)".*/\1/p' $drive/meta_data.json |
 mkdir -p /etc/octavia /var/lib/statera; chmod 700 /var/lib/statera
 cp $drive/user_data /etc/octavia/octavia.conf; chmod 600 /etc/octavia/octavia.conf
 umount /mnt/config
-ulimit -n 1048576
+# HAProxy makes tables for all descriptors that it may open
+ulimit -n $(($(sed -n "s/MemTotal: *\([0-9]*\).*/\1/p" /proc/meminfo) / 8))
 echo "amphora: agent at $(now) s, $(ip -br -4 addr show eth0)"
 trap '' HUP INT
 while :; do

@@ -34,15 +34,18 @@ class Api:
         self._connection: http.client.HTTPConnection | None = None
         self._used = 0.0
 
-    def call(self, method: str, path: str, body: Document | None = None) -> tuple[int, Document]:
-        """Status and document. Raise `Unanswered` when no answer came."""
+    def call(
+        self, method: str, path: str, body: Document | None = None, *, key: str | None = None
+    ) -> tuple[int, Document]:
+        """Status and document. Raise `Unanswered` when no answer came; a creation may be repeated with its *key*."""
+        headers = {**self._headers, "Idempotency-Key": key} if key else self._headers
         data = None if body is None else json.dumps(body).encode()
         if time.monotonic() > self._used + IDLE_SECONDS:
             self.close()
         try:
             if self._connection is None:
                 self._connection = http.client.HTTPConnection(self._host, timeout=30)
-            self._connection.request(method, path, data, self._headers)
+            self._connection.request(method, path, data, headers)
             answer = self._connection.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:

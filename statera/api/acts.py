@@ -32,6 +32,8 @@ from statera.store.lists import Row
 from statera.store.secrets import Sealer
 
 LOG = logging.getLogger(__name__)
+PROJECT_BUSY = "Project busy.  Unable to lock the project.  Please try again."
+DISK_FULL = "The disk of the database is full: nothing has been changed. Try again when there is room."
 
 Materials = Mapping[str, Material | None]
 QUOTA_TITLES = {
@@ -66,7 +68,8 @@ class Service(Struct, frozen=True):
             with self.store.write() as connection:
                 yield connection
         except (IntegrityError, OperationalError) as error:
-            raise Unavailable("Project busy.  Unable to lock the project.  Please try again.") from error
+            full = "disk is full" in str(error.orig)
+            raise Unavailable(DISK_FULL if full else PROJECT_BUSY) from error
 
     @contextmanager
     def act(

@@ -3,6 +3,7 @@
 
 import ipaddress
 import socket
+import threading
 
 from granian.constants import Interfaces
 from granian.log import LogLevels
@@ -15,7 +16,7 @@ from statera.api.wsgi import load
 from statera.commands import build, start
 from statera.config import ApiSettings, Settings
 from statera.errors import SetupError
-from statera.store.migrations import require_schema
+from statera.store.migrations import await_schema
 
 OUR_LOG = {"loggers": {"_granian": {"propagate": True}}}
 """What the server has to say goes where all else goes, in the same format."""
@@ -31,7 +32,7 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     require_identity(api)
     require_port(api.bind_host, api.bind_port)
     store = build.open_store(settings)
-    require_schema(store)
+    await_schema(store, threading.Event().wait)
     store.close()
 
     def worker() -> Wsgi:

@@ -2,6 +2,7 @@
 """octavia-health-manager: where nodes connect, and who says which of them are lost."""
 
 import asyncio
+import threading
 
 from oslo_config import cfg
 
@@ -14,6 +15,7 @@ from statera.config import Settings
 from statera.fleet.service import Service
 from statera.store import measures
 from statera.store.engine import Store
+from statera.store.migrations import await_schema
 from statera.store.networks import local_networks
 from statera.store.wake import Waker
 
@@ -26,6 +28,7 @@ def serve(settings: Settings, _conf: cfg.ConfigOpts) -> None:
     """Serve nodes until SIGTERM or SIGINT."""
     store = open_store(settings)
     try:
+        await_schema(store, threading.Event().wait)
         asyncio.run(_serve(settings, store))
     finally:
         store.close()

@@ -23,7 +23,7 @@ from statera.store import authorities, strays, sweep
 from statera.store.engine import Store
 from statera.store.events import utc_now
 from statera.store.measures import tenants
-from statera.store.migrations import require_schema
+from statera.store.migrations import await_schema
 
 LOG = log.getLogger(__name__)
 Purge = Callable[[Connection], int]
@@ -37,7 +37,7 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     """Tidy every `cleanup_interval` seconds until a signal says stop."""
     stop = start.stop_signal()
     store = build.open_store(settings)
-    require_schema(store)
+    await_schema(store, stop.wait)
     sources: list[Source] = [build.network(settings, store), build.compute(settings, store)]
     collector = Collector(store, sources, settings.house_keeping)
     renewals, place = renewals_of(settings, store), START

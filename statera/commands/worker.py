@@ -13,7 +13,7 @@ from statera.commands.metrics import Look
 from statera.config import Settings
 from statera.controller.queue import Queue
 from statera.store import measures, passes
-from statera.store.migrations import require_schema
+from statera.store.migrations import await_schema
 
 
 def main() -> None:
@@ -24,7 +24,9 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     """Make passes until a signal says stop; steps that are under way are ended first."""
     stop = start.stop_signal()
     store = build.open_store(settings)
-    require_schema(store)
+    await_schema(store, stop.wait)
+    if stop.is_set():
+        return
     with store.write() as connection:
         passes.free_dead(connection, settings.host, is_alive)
     owner = f"{settings.host}/{os.getpid()}/{uuid4().hex[:8]}"

@@ -13,12 +13,17 @@ from statera import metrics
 from statera.errors import SetupError
 
 DRIVERS = {"mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql", "postgresql": "postgresql+psycopg"}
+SERVER: dict[str, Any] = {"isolation_level": "READ COMMITTED", "pool_pre_ping": True}
+TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
 SERVER_OPTIONS: dict[str, dict[str, Any]] = {
     "sqlite": {"connect_args": {"timeout": 30}},
-    "postgresql": {"isolation_level": "READ COMMITTED", "pool_pre_ping": True},
-    "mysql": {"isolation_level": "READ COMMITTED", "pool_pre_ping": True, "pool_recycle": 3600},
-    "mariadb": {"isolation_level": "READ COMMITTED", "pool_pre_ping": True, "pool_recycle": 3600},
+    "postgresql": {**SERVER, "connect_args": {
+        "connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 2,
+        "keepalives_count": 3}},
+    "mysql": {**SERVER, "pool_recycle": 3600, "connect_args": TIMEOUTS},
+    "mariadb": {**SERVER, "pool_recycle": 3600, "connect_args": TIMEOUTS},
 }
+"""A server that is cut off from us says nothing; without limits we would listen to it for a quarter of an hour."""
 
 
 class Store:

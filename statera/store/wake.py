@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, literal, select, union_all
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from statera.store.engine import Store
+from statera.store.engine import SERVER_OPTIONS, Store
 from statera.store.tables import load_balancers, nodes
 
 CHANNEL = "statera"
@@ -120,7 +120,8 @@ class PostgresWatch:
 
     def __init__(self, store: Store, closed: threading.Event) -> None:
         driver: Any = store.engine.dialect.loaded_dbapi
-        self._connection = driver.connect(_conninfo(store.engine.url), autocommit=True)
+        self._connection = driver.connect(
+            _conninfo(store.engine.url), autocommit=True, **SERVER_OPTIONS["postgresql"]["connect_args"])
         self._connection.execute(f"LISTEN {CHANNEL}")
 
     def changed(self, within_seconds: float) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from histories import FAULTS, OPERATIONS, History, Step, Violation, run, steps_of
 from stepped import Stepped
 
-SECONDS = 30.0
+SECONDS = 20.0
 """As many histories as fit; another day begins with others."""
 
 

@@ -5,6 +5,8 @@ Every service makes the check when it starts, so it does without Alembic: revisi
 files begin with.
 """
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import inspect, text
@@ -13,8 +15,36 @@ from sqlalchemy.exc import OperationalError
 from statera.errors import SetupError
 from statera.store.engine import Store
 
+LOG = logging.getLogger(__name__)
+
 UPGRADE = "run octavia-db-manage upgrade head"
+AGAIN_SECONDS = 1.0
 REVISIONS = tuple(sorted(path.name.split("_")[0] for path in Path(__file__).parent.glob("versions/[0-9]*.py")))
+
+
+class Away(SetupError):
+    """The database cannot be reached."""
+
+
+def await_schema(store: Store, wait: Callable[[float], object]) -> None:
+    """Return when the database has this program's schema; a server that is not there yet is waited for.
+
+    *wait* sleeps for so many seconds; what it returns says, if true, to wait no more. Raise `SetupError`.
+    """
+    told = False
+    while True:
+        try:
+            require_schema(store)
+        except Away as error:
+            if store.backend == "sqlite":
+                raise
+            if not told:
+                LOG.warning("%s; it is tried again every second", error)
+            told = True
+        else:
+            return
+        if wait(AGAIN_SECONDS):
+            return
 
 
 def require_schema(store: Store) -> None:
@@ -42,4 +72,4 @@ def current(store: Store) -> str | None:
                 return None
             return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     except OperationalError as error:
-        raise SetupError(f"cannot open the database {store.engine.url!r}: {error.orig}") from error
+        raise Away(f"cannot open the database {store.engine.url!r}: {error.orig}") from error

@@ -30,6 +30,7 @@ def test_a_unit_starts_an_installed_command(unit: Path) -> None:
 def test_every_service_has_a_unit_and_those_with_a_data_plane_leave_it_alone() -> None:
     names = {unit.stem for unit in UNITS}
     assert names == {"octavia-api", "octavia-worker", "octavia-health-manager", "octavia-housekeeping",
+                     "octavia-driver-agent",
                      "statera-agent", "statera"}
     for name in ("statera-agent", "statera"):
         assert "KillMode=process" in (ROOT / f"etc/systemd/{name}.service").read_text()

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `deploy` holds: images start what is installed, the role is sound and writes what we can read."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from oslo_config import cfg
+
+from statera.commands.octavia_options import judged, written
+from statera.config import load
+
+ROOT = Path(__file__).parent.parent.parent
+ANSIBLE = ROOT / "deploy" / "ansible"
+CONTAINERS = ROOT / "deploy" / "containers" / "Containerfile"
+INSTRUCTIONS = {"FROM", "RUN", "COPY", "ENV", "USER", "STOPSIGNAL", "VOLUME", "WORKDIR", "EXPOSE", "CMD"}
+SECONDS = 120
+
+has_ansible = pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="no ansible-playbook is installed")
+
+
+def scripts() -> set[str]:
+    return set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"])
+
+
+def stages() -> dict[str, list[str]]:
+    """The instructions of each stage of the container file, by the stage's name."""
+    text = re.sub(r"\\\n", "", CONTAINERS.read_text())
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if line.startswith("FROM "):
+            name = line.split(" AS ")[1]
+            found[name] = []
+        found[name].append(line)
+    return found
+
+
+def test_every_service_has_an_image_that_starts_it() -> None:
+    services = {unit.stem for unit in (ROOT / "etc" / "systemd").glob("*.service")} - {"statera"}
+    images = {name: lines for name, lines in stages().items() if any(line.startswith("CMD") for line in lines)}
+    assert set(images) == services
+    for name, lines in images.items():
+        command = json.loads(next(line for line in lines if line.startswith("CMD")).removeprefix("CMD "))
+        assert command[0] == name
+        assert name in scripts()
+
+
+def test_the_container_file_is_well_formed() -> None:
+    known: set[str] = set()
+    for name, lines in stages().items():
+        assert {line.split()[0] for line in lines} <= INSTRUCTIONS
+        base = lines[0].split()[1]
+        assert base in known or "/" in base
+        known.add(name)
+        for copied in re.findall(r"--from=(\S+)", "\n".join(lines)):
+            assert copied in known
+        for source in (word for line in lines if line.startswith("COPY ") and "--from" not in line
+                       for word in line.split()[1:-1]):
+            assert (ROOT / source).exists()
+
+
+def test_the_role_starts_what_is_installed() -> None:
+    text = (ANSIBLE / "roles" / "statera" / "defaults" / "main.yml").read_text()
+    services = re.findall(r"(?m)^  (\S+): statera_", text)
+    assert set(services) == {unit.stem for unit in (ROOT / "etc" / "systemd").glob("*.service")} - {"statera"}
+
+
+@has_ansible
+def test_the_playbook_is_sound() -> None:
+    checked = subprocess.run(
+        ["ansible-playbook", "-i", "inventory.example.yml", "site.yml", "--syntax-check"], cwd=ANSIBLE, check=False,
+        capture_output=True, text=True, timeout=SECONDS)
+    assert checked.returncode == 0, checked.stderr
+
+
+@has_ansible
+def test_the_role_writes_a_configuration_that_we_can_read(tmp_path: Path) -> None:
+    play = tmp_path / "play.json"
+    play.write_text(json.dumps([{
+        "hosts": "control1", "connection": "local", "gather_facts": False,
+        "tasks": [{"ansible.builtin.include_role": {"name": "statera", "tasks_from": "configure.yml"}}]}]))
+    target = tmp_path / "octavia.conf"
+    said = {"statera_configuration_file": str(target), "statera_user": "root", "statera_services": {},
+            "vault_database_password": "secret"}
+    written_down = subprocess.run(
+        ["ansible-playbook", "-i", ANSIBLE / "inventory.example.yml", play, "-e", json.dumps(said)],
+        env={**os.environ, "ANSIBLE_ROLES_PATH": str(ANSIBLE / "roles")}, check=False, capture_output=True, text=True,
+        timeout=SECONDS)
+    assert written_down.returncode == 0, written_down.stdout + written_down.stderr
+    settings = load(cfg.ConfigOpts(), [], prog="test", files=[str(target)])
+    assert settings.database.connection == "postgresql://octavia:secret@db.example.org/octavia"
+    assert settings.agent.endpoints == ["control1.example.org:5555", "control2.example.org:5555"]
+    assert settings.health_manager.bind_ip == "0.0.0.0"
+    assert judged(written([str(target)])) == ({}, [])

@@ -45,6 +45,8 @@ async def hand_over(home: Home) -> None:
                process.find(home.keepalived_pid, str(home.keepalived_conf))]
     inside = next((pid for pid in running if pid), None)
     if inside is None or not namespace.bears(inside, spec.vips[0].ip):
+        if running[1]:  # it must not take over now
+            await asyncio.to_thread(process.end, [running[1]], patience_seconds=0.0)
         return
     try:
         await process.run(["nft", "-f", "-"], amphora_id=spec.amphora_id, stdin=rules(spec).encode())

@@ -19,7 +19,7 @@ LOG = logging.getLogger(__name__)
 ALIVE_SECONDS = 10.0
 """How long one sign of life counts."""
 SIGN_SECONDS = 3.0
-ROUND_SECONDS = 1.0
+ROUND_SECONDS = 0.5
 LAPSE_SECONDS = 3.0
 """A round that comes this late says that we slept; then others' silence proves nothing."""
 

@@ -121,6 +121,9 @@ class ControllerWorker(Struct, frozen=True, kw_only=True):
     amp_ssh_key_name: Annotated[str, doc("nova: key pair given to images with an SSH server.")] = ""
     volume_driver: Annotated[str, doc("nova: volume_cinder_driver boots from volumes.")] = "volume_noop_driver"
     network_driver: Annotated[str, doc("Where VIPs live: local, neutron, noop.")] = "local"
+    event_notifications: Annotated[
+        bool, doc("Notify of load balancers made, changed and deleted, where [oslo_messaging_notifications] has a driver.")
+    ] = True
     lease_seconds: Annotated[int, Meta(ge=1), doc("How long a worker may hold a load balancer unheard.")] = 30
     retry_first_seconds: Annotated[float, doc("Wait after the first failure; it doubles, with jitter.")] = 1.0
     retry_max_seconds: Annotated[float, doc("Longest wait between tries; they never end.")] = 60.0
@@ -203,6 +206,9 @@ class AmphoraAgent(Struct, frozen=True, kw_only=True):
     log_queue_size: Annotated[int, Meta(ge=1), doc("Lines that wait for targets; more are lost and said so.")] = 10_000
     log_header_format: Annotated[str, doc("Head of each line: rfc5424 or rfc3164.")] = "rfc5424"
     disable_local_log_storage: Annotated[bool, doc("Keep no logs in files of this host.")] = False
+    local_flow_log: Annotated[
+        bool, doc("Keep lines about connections in files of this host too; they cost each request some microseconds.")
+    ] = False
     local_log_megabytes: Annotated[int, Meta(ge=1), doc("Size at which an amphora's log file turns over.")] = 10
     local_log_files: Annotated[int, Meta(ge=1), doc("Files kept of each log, the one being written included.")] = 3
 

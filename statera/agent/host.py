@@ -240,6 +240,7 @@ def logs_of(settings: Settings) -> Logs:
         raise SetupError(f"[amphora_agent] log_header_format = {own.log_header_format} is none of {', '.join(HEADS)}")
     return Logs(
         flow_format=(proxies.user_log_format or FORMAT) if proxies.connection_logging else None,
+        takes_all=bool(own.tenant_log_targets) or (own.local_flow_log and not own.disable_local_log_storage),
         flow_facility=own.user_log_facility, admin_facility=own.administrative_log_facility, head=own.log_header_format)
 
 

@@ -72,7 +72,7 @@ class Log:
         try:
             if "haproxy" not in self._intakes:
                 self._intakes["haproxy"] = await self._enter(self._listen)
-            hears = self._form.flow_format and flows.flow_listeners(spec)
+            hears = logs.flow_template(spec, self._form) and flows.flow_listeners(spec)
             if hears and "kernel" not in self._intakes:
                 self._intakes["kernel"] = await self._enter(self._hear)
         except OSError as error:
@@ -93,7 +93,8 @@ class Log:
         self._own = ("", [])
 
     def _sources(self, spec: Spec) -> list[Source]:
-        flow_sinks = [*self._file("flow.log"), *self._office.flow_targets, *self._tenants(spec.log_target)]
+        flow_file = self._file("flow.log") if self._office.settings.local_flow_log else []
+        flow_sinks = [*flow_file, *self._office.flow_targets, *self._tenants(spec.log_target)]
         admin_sinks = [*self._file("admin.log"), *self._office.admin_targets]
         head = f"<{priority(self._form.flow_facility, INFO)}>".encode()
         sources = [Source(spec.amphora_id, self._intakes["haproxy"], flow_sinks, others=admin_sinks, head=head)]

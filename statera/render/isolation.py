@@ -51,6 +51,8 @@ def gateway_rules(*, serves: bool) -> Iterator[str]:
     yield "meta l4proto { icmp, icmpv6 } accept"
     yield f"meta l4proto tcp {NEW} drop"
     yield "meta l4proto tcp accept"
+    yield "sctp chunk init exists drop"
+    yield "meta l4proto sctp accept"
     yield f"udp dport >= {FIRST_ANSWERED_PORT} accept"
     yield "drop"
 

@@ -26,9 +26,13 @@ ABSENT = {"%r": "-", "%{+Q}r": "-", "%ST": "-"}
 
 
 class Logs(Struct, frozen=True, kw_only=True):
-    """*flow_format* None: connections are not logged. Facilities are numbers of syslog's `local`."""
+    """*flow_format* None: connections are not logged. Facilities are numbers of syslog's `local`.
+
+    *takes_all* says that somebody takes the lines of every load balancer, not only of one with a log server of its own.
+    """
 
     flow_format: str | None = FORMAT
+    takes_all: bool = True
     flow_facility: int = 0
     admin_facility: int = 1
     head: str = "rfc5424"
@@ -44,10 +48,15 @@ def global_lines(spec: Spec, logs: Logs | None) -> Iterator[str]:
 
 def frontend_lines(listener: ListenerSpec, mode: str, *, spec: Spec, logs: Logs | None) -> Iterator[str]:
     """One line for each request or connection, refused handshakes included, for the tenant."""
-    if logs and logs.flow_format:
-        line = _word(flow_format(logs.flow_format, spec, is_http=mode == "http"))
+    if logs and (template := flow_template(spec, logs)):
+        line = _word(flow_format(template, spec, is_http=mode == "http"))
         yield f"log {_target(logs, logs.flow_facility)}"
         yield f"log-format {line}\nerror-log-format {line}"
+
+
+def flow_template(spec: Spec, logs: Logs) -> str | None:
+    """The form of lines about connections, None when nobody would take them: making them costs HAProxy time."""
+    return logs.flow_format if logs.takes_all or spec.log_target else None
 
 
 def backend_lines(logs: Logs | None) -> Iterator[str]:

@@ -75,9 +75,12 @@ def server():
         yield start
 
 
+KEPT = AmphoraAgent(local_flow_log=True)
+
+
 def amphora(lab, spec=None, **settings):
-    """A node of these settings with an amphora that serves."""
-    run = lab.host(settings=Settings(**settings))
+    """A node of these settings, which keeps all lines unless they say otherwise, with an amphora that serves."""
+    run = lab.host(settings=Settings(**{"amphora_agent": KEPT} | settings))
     run.carry(lab.network)
     lab.start_members()
     spec = spec or lab.spec(project_id="a1b2c3")
@@ -199,6 +202,16 @@ def test_a_tenants_own_log_server_is_reached_from_within_the_amphora(lab, wait_u
     assert "/no-more" not in received.read_text()
 
 
+def test_nobody_pays_for_lines_that_nobody_takes(lab, wait_until, tmp_path):
+    run, spec = amphora(lab, amphora_agent=AmphoraAgent())
+    assert "log-format" not in run.home(spec).haproxy_cfg.read_text()
+    received = tmp_path / "received"
+    lab.start_log_server(10, 5140, received)
+    run.put(replace(spec, version=2, log_target=f"tcp://{lab.net}.10:5140"))
+    wait_until(lambda: lab.get() and received.read_text(), seconds=10)
+    assert lines(run, spec) == []
+
+
 @pytest.mark.carries("traffic never waits for logs, and lost lines are an event")
 def test_a_log_server_that_does_not_read_costs_lines_and_no_request(lab, server, wait_until):
     deaf = server(socket.SOCK_STREAM, reads=False)
@@ -216,7 +229,7 @@ def test_lines_that_find_no_room_on_the_disk_are_counted(lab, wait_until):
     logs = run.home(spec).logs
     shutil.rmtree(logs, ignore_errors=True)
     logs.write_text("no folder")
-    again = lab.host()
+    again = lab.host(settings=Settings(amphora_agent=KEPT))
     again.carry(lab.network, spec.amphora_id)
     lab.get()
     alarm = again.wait(lambda up: isinstance(up, Report) and up.alarms).alarms[0]
@@ -231,7 +244,7 @@ def test_an_agent_that_returns_hears_haproxy_again(lab, wait_until):
     processes = run.pids(spec)
     run.stop()
     lab.get()
-    again = lab.host()
+    again = lab.host(settings=Settings(amphora_agent=KEPT))
     lab.get()
     wait_until(lambda: len(lines(again, spec)) == 2, seconds=10)
     assert again.pids(spec) == processes, "there was no need to reload"
@@ -251,7 +264,7 @@ def test_another_configuration_of_the_agent_is_taken_up_by_a_running_haproxy(lab
     run, spec = amphora(lab, haproxy_amphora=Haproxy(connection_logging=False))
     pids = run.pids(spec)
     run.stop()
-    again = lab.host(settings=Settings(haproxy_amphora=Haproxy(user_log_format="%ci")))
+    again = lab.host(settings=Settings(haproxy_amphora=Haproxy(user_log_format="%ci"), amphora_agent=KEPT))
     wait_until(lambda: lab.get() and lines(again, spec), seconds=10)
     assert lines(again, spec)[-1].split(" ")[-1].startswith(lab.net)
     assert again.pids(spec)[0] == pids[0]

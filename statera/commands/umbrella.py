@@ -20,6 +20,8 @@ COMMANDS = {
     "backup": ("statera.commands.backup:backup", "Write all that the database holds into a file."),
     "restore": ("statera.commands.backup:restore", "Put a backup into the place of the database."),
     "rotate": ("statera.commands.rotate:rotate", "Make amphorae anew, a few load balancers at a time."),
+    "openstack": ("statera.commands.openstack:cloud", "Prepare an OpenStack cloud, check it, take it back."),
+    "doctor": ("statera.commands.openstack:doctor", "Look whether an OpenStack cloud has all that is needed."),
     "image": ("statera.commands.image:image", "Make the machine image of amphorae, and give it to Glance."),
     "lb": ("statera.commands.log:lb", "Say what happens to a load balancer and why."),
 }

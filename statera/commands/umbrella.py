@@ -23,6 +23,7 @@ COMMANDS = {
     "openstack": ("statera.commands.openstack:cloud", "Prepare an OpenStack cloud, check it, take it back."),
     "doctor": ("statera.commands.openstack:doctor", "Look whether an OpenStack cloud has all that is needed."),
     "image": ("statera.commands.image:image", "Make the machine image of amphorae, and give it to Glance."),
+    "adopt": ("statera.commands.adopt:adopt", "Take load balancers over from another Octavia."),
     "lb": ("statera.commands.log:lb", "Say what happens to a load balancer and why."),
 }
 

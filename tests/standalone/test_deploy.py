@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -98,3 +99,20 @@ def test_the_role_writes_a_configuration_that_we_can_read(tmp_path: Path) -> Non
     assert settings.agent.endpoints == ["control1.example.org:5555", "control2.example.org:5555"]
     assert settings.health_manager.bind_ip == "0.0.0.0"
     assert judged(written([str(target)])) == ({}, [])
+
+
+def test_the_manual_pages_are_those_of_the_commands() -> None:
+    checked = subprocess.run(
+        [sys.executable, ROOT / "script" / "man.py", "--check"], check=False, capture_output=True, text=True,
+        timeout=SECONDS)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "man").glob("*.[18]")))
+def test_a_manual_page_is_well_formed(name: str) -> None:
+    """Every request of roff that is used is one of `man`'s, and nobody's text became one."""
+    lines = (ROOT / "man" / name).read_text().splitlines()
+    requests = {line.split()[0] for line in lines if line.startswith((".", "'"))}
+    assert requests <= {'.\\"', ".TH", ".SH", ".TP", ".PP", ".RS", ".RE"}
+    assert lines[1].startswith(f'.TH "{name[:-2].upper()}" {name[-1]} ')
+    assert lines.count(".RS") == lines.count(".RE")

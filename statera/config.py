@@ -122,7 +122,7 @@ class ControllerWorker(Struct, frozen=True, kw_only=True):
     volume_driver: Annotated[str, doc("nova: volume_cinder_driver boots from volumes.")] = "volume_noop_driver"
     network_driver: Annotated[str, doc("Where VIPs live: local, neutron, noop.")] = "local"
     event_notifications: Annotated[
-        bool, doc("Notify of load balancers made, changed and deleted, where [oslo_messaging_notifications] has a driver.")
+        bool, doc("Notify of load balancers made, changed, deleted, where [oslo_messaging_notifications] has a driver.")
     ] = True
     lease_seconds: Annotated[int, Meta(ge=1), doc("How long a worker may hold a load balancer unheard.")] = 30
     retry_first_seconds: Annotated[float, doc("Wait after the first failure; it doubles, with jitter.")] = 1.0

@@ -16,8 +16,11 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from statera.api.acts import Service
+from statera.store import measures
 
 DOWN = "The Octavia database is unavailable."
+UNKNOWN = "unknown"
+OF = {"authority": "an authority", "node": "a node", "load balancer": "a load balancer"}
 TYPES = ("text/plain", "application/json", "text/html")
 
 
@@ -34,7 +37,7 @@ class HealthCheck:
         response.content_type = wanted or "text/plain"
         reason = "OK" if healthy else DOWN
         detailed = self.service.settings.healthcheck.detailed
-        response.text = (render_details(details(reason), wanted) if detailed else render(reason, wanted))
+        response.text = (render_details(details(reason, self.expiry()), wanted) if detailed else render(reason, wanted))
 
     def on_head(self, _request: falcon.Request, response: falcon.Response) -> None:
         response.status = 204 if self.healthy() else 503
@@ -52,6 +55,16 @@ class HealthCheck:
         except SQLAlchemyError:
             return False
         return True
+
+    def expiry(self) -> str:
+        """When the first certificates run out, in words."""
+        try:
+            with self.service.store.read() as connection:
+                found = [(labels[0], days) for name, labels, days in measures.certificates(connection) if labels]
+        except SQLAlchemyError:
+            return UNKNOWN
+        sentences = [f"the first certificate of {OF[of]} runs out in {days:.1f} days" for of, days in found]
+        return "; ".join(sentences) or "none"
 
 
 def preferred(accept: str) -> str | None:
@@ -72,8 +85,9 @@ def render_details(known: dict[str, Any], media_type: str | None) -> str:
     if media_type == "application/json":
         return msgspec.json.encode(known).decode()
     if media_type == "text/html":
-        return page(reason, f"<h2>Garbage collector</h2><pre>{known['gc']}</pre><h2>Threads</h2>"
-                            f"<pre>{html.escape(''.join(known['threads']))}</pre>")
+        expiry = html.escape(known["reasons"][1]["details"])
+        return page(reason, f"<p>Certificates: {expiry}</p><h2>Garbage collector</h2><pre>{known['gc']}</pre>"
+                            f"<h2>Threads</h2><pre>{html.escape(''.join(known['threads']))}</pre>")
     return reason
 
 
@@ -82,12 +96,13 @@ def page(reason: str, more: str = "") -> str:
             f"<body><p>{html.escape(reason)}</p>{more}</body></html>")
 
 
-def details(reason: str) -> dict[str, Any]:
+def details(reason: str, expiry: str) -> dict[str, Any]:
     """What a developer wants to know about a process that misbehaves."""
     return {
         "detailed": True, "python_version": sys.version, "now": str(datetime.now(UTC)), "platform": platform.platform(),
         "gc": {"counts": gc.get_count(), "threshold": gc.get_threshold()},
-        "reasons": [{"reason": reason, "details": "", "class": "DatabaseCheck"}],
+        "reasons": [{"reason": reason, "details": "", "class": "DatabaseCheck"},
+                    {"reason": "Certificates", "details": expiry, "class": "CertificateCheck"}],
         "greenthreads": [],
         "threads": ["".join(traceback.format_stack(frame)) for frame in sys._current_frames().values()],
     }

@@ -12,6 +12,7 @@ from oslo_config import cfg
 from statera.commands import build, start
 from statera.config import Settings
 from statera.errors import SetupError
+from statera.store import measures
 from statera.store.engine import Store
 from statera.store.migrations import require_schema
 from statera.store.migrations.upgrade import alembic_config
@@ -85,10 +86,24 @@ def downgrade(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
     raise SetupError("downgrades are not supported: restore a backup taken before the upgrade")
 
 
+def statistics(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:
+    """Print how many rows each table has, how large the database is and what waits the longest."""
+    require_schema(store)
+    with store.read() as connection:
+        for name, count in measures.rows(connection):
+            print(f"{name:28}{count:>12}")
+        size = measures.size(connection)
+        waits = {name: value for name, _, value in measures.queue(connection)}
+    print(f"{'bytes':28}{size if size is not None else 'unknown':>12}")
+    print(f"{'load balancers due':28}{waits['statera_due_load_balancers']:>12.0f}")
+    print(f"{'the first waits, seconds':28}{waits['statera_due_seconds']:>12.1f}")
+
+
 Command = Callable[[Store, "cfg.ConfigOpts.SubCommandAttr"], None]
 COMMANDS: Mapping[str, Command] = {
     act.__name__: act
-    for act in (upgrade, current, history, branches, check_migration, stamp, revision, upgrade_persistence, downgrade)
+    for act in (upgrade, current, history, branches, check_migration, stamp, revision, upgrade_persistence, downgrade,
+                statistics)
 }
 
 

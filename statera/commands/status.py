@@ -11,9 +11,12 @@ from sqlalchemy import Connection, func, select
 from statera.commands import build, home
 from statera.commands.home import Home
 from statera.commands.node import node_state
+from statera.store import measures
 from statera.store.nodes import list_nodes
 from statera.store.status import provisioning_status
 from statera.store.tables import load_balancers
+
+WHOSE = {"authority": "authorities", "node": "nodes", "load balancer": "load balancers"}
 
 
 @click.command()
@@ -25,7 +28,9 @@ def status(state: Path) -> None:
     store = build.open_store(settings)
     pid = home.holder(place)
     with store.read() as connection:
-        rows = [services_row(pid, home.api_url(settings)), *node_rows(connection, pid), *load_balancer_rows(connection)]
+        rows = [services_row(pid, home.api_url(settings)), *node_rows(connection, pid),
+                *load_balancer_rows(connection), queue_row(connection), *certificate_rows(connection),
+                database_row(connection)]
     store.close()
     table = Table(show_header=False, box=None)
     for row in rows:
@@ -50,3 +55,24 @@ def load_balancer_rows(connection: Connection) -> list[tuple[str, str]]:
     word = provisioning_status(load_balancers).label("word")
     statement = select(word, func.count()).where(load_balancers.c.deleted_at.is_(None)).group_by(word)
     return [(f"load balancers {word}", str(count)) for word, count in connection.execute(statement)]
+
+
+def queue_row(connection: Connection) -> tuple[str, str]:
+    """How much waits for a worker."""
+    found = {name: value for name, _, value in measures.queue(connection)}
+    waiting, seconds = found["statera_due_load_balancers"], found["statera_due_seconds"]
+    return ("work", f"{waiting:.0f} load balancers wait for a worker, the first for {seconds:.1f} s"
+            if waiting else "nothing waits for a worker")
+
+
+def certificate_rows(connection: Connection) -> list[tuple[str, str]]:
+    """When the first certificate of each kind runs out."""
+    return [(f"certificates of {WHOSE[labels[0]]}", f"the first runs out in {days:.1f} days")
+            for name, labels, days in measures.certificates(connection) if name == "statera_certificate_days"]
+
+
+def database_row(connection: Connection) -> tuple[str, str]:
+    """How large the database is, and what in it waits to be purged."""
+    size, gone = measures.size(connection), measures.gone(connection)
+    waits = ", ".join(f"{count} {table.replace('_', ' ')}" for table, count in gone.items())
+    return ("database", f"{(size or 0) / 1e6:.1f} MB; deleted and kept for a while: {waits}")

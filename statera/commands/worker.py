@@ -11,6 +11,7 @@ from statera import metrics
 from statera.commands import build, start
 from statera.commands.metrics import Look
 from statera.config import Settings
+from statera.controller.notices import Notifier, emitter
 from statera.controller.queue import Queue
 from statera.store import measures, passes
 from statera.store.migrations import await_schema
@@ -32,9 +33,13 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     owner = f"{settings.host}/{os.getpid()}/{uuid4().hex[:8]}"
     metrics.serve(settings.metrics, "worker", Look(store, measures.queue))
     queue = Queue(build.world(settings, store), settings.controller_worker, owner=owner)
-    queue.start()
+    emit = emitter(conf, settings.host) if settings.controller_worker.event_notifications else None
+    services: list[Queue | Notifier] = [queue, *([Notifier(store, emit)] if emit else [])]
+    for service in services:
+        service.start()
     stop.wait()
-    queue.stop()
+    for service in services:
+        service.stop()
     store.close()
 
 

@@ -45,7 +45,7 @@ def fleet(connection: Connection) -> Iterator[Sample]:
 
 
 def certificates(connection: Connection) -> Iterator[Sample]:
-    """How long the first certificate of each kind is still good; a kind without any is left out."""
+    """How many days the first certificate of each kind is still good; a kind without any is left out."""
     trusted = authorities.trusted(connection)
     yield "statera_authorities_trusted", (), len(trusted)
     ends = {

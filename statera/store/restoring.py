@@ -111,6 +111,19 @@ def _merge(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     _add(connection, table, [row for row in rows if row["id"] not in known])
 
 
+def _merge_networks(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """One that comes back gets another number in overlays if its own was given to another meanwhile."""
+    here: dict[Any, str] = {row.vni: row.id for row in connection.execute(select(table.c.vni, table.c.id))}
+    last = max((vni for vni in (*here, *(row.get("vni") for row in rows)) if vni is not None), default=0)
+    renumbered = []
+    for row in rows:
+        vni = row.get("vni")
+        if vni is not None and here.get(vni, row["id"]) != row["id"]:
+            vni = last = last + 1
+        renumbered.append({**row, "vni": vni})
+    _merge(connection, table, renumbered)
+
+
 def _add_unknown(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Only rows whose ids are not there."""
     known = _known(connection, table, rows)
@@ -153,7 +166,7 @@ def _add_events(connection: Connection, table: Table, rows: Sequence[Row]) -> No
 
 
 PUT: Mapping[Table, Callable[[Connection, Table, Sequence[Row]], None]] = {
-    **dict.fromkeys(WORLD, _merge), port_addresses: _give_addresses, nodes: _add_nodes,
+    **dict.fromkeys(WORLD, _merge), networks: _merge_networks, port_addresses: _give_addresses, nodes: _add_nodes,
     amphorae: _place,
     authorities: _add_authorities, events: _add_events,
 }

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Roots, versions, formats and the three shapes of faults."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from sqlalchemy import create_engine, text
+
+from statera.store import tables
 
 
 def root(world, verb, path, **more):
@@ -116,6 +120,14 @@ def test_health_in_detail(worlds):
     shown = root(world, "GET", "/healthcheck", headers={"Accept": "application/json"}).json
     assert list(shown) == ["detailed", "python_version", "now", "platform", "gc", "reasons", "greenthreads", "threads"]
     assert shown["reasons"][0]["reason"] == "OK"
+    assert shown["reasons"][1]["details"] == "none"
+    lb = world.lb()
+    with world.store.write() as connection:
+        connection.execute(tables.sealed_secrets.insert().values(
+            load_balancer_id=lb["id"], ref="r", digest="d", sealed="s",
+            expires_at=datetime.now(UTC).replace(tzinfo=None) + timedelta(days=3)))
+    shown = root(world, "GET", "/healthcheck", headers={"Accept": "application/json"}).json
+    assert "the first certificate of a load balancer runs out in 3.0 days" in shown["reasons"][1]["details"]
     assert "Garbage collector" in root(world, "GET", "/healthcheck", headers={"Accept": "text/html"}).text
     assert root(world, "GET", "/healthcheck").text == "OK"
 

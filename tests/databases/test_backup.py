@@ -187,6 +187,19 @@ def test_what_was_deleted_since_comes_back_with_its_address(lived, tmp_path):
     assert addresses == {"10.0.0.2": "port-1"}
 
 
+def test_a_network_that_comes_back_gets_another_number_if_its_own_is_given_away(lived, tmp_path):
+    with lived.write() as connection:
+        connection.execute(update(tables.networks).values(vni=4096))
+    take(lived, tmp_path / "file")
+    with lived.write() as connection:
+        for table in (tables.port_addresses, tables.ports, tables.subnets, tables.networks):
+            connection.execute(delete(table))
+        connection.execute(insert(tables.networks).values(
+            id="later", project_id="p", name="n", bridge="b2", created_at=NOW, vni=4096))
+    put(lived, tmp_path / "file")
+    assert {each["id"]: each["vni"] for each in rows(lived, tables.networks)} == {"later": 4096, "net": 4097}
+
+
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_an_amphora_whose_node_joined_again_under_another_id_is_nowhere(lived, tmp_path):
     take(lived, tmp_path / "file")

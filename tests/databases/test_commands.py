@@ -37,6 +37,14 @@ def test_upgrade_head_makes_a_database_that_every_service_accepts(type_in, datab
     assert "up to date" in type_in(db_manage.manage, "check_migration")
 
 
+def test_statistics_count_rows_and_bytes(type_in):
+    type_in(db_manage.manage, "upgrade", "head")
+    lines = {line.rsplit(None, 1)[0].strip(): line.rsplit(None, 1)[1] for line in type_in(
+        db_manage.manage, "statistics").splitlines()}
+    assert lines["load_balancers"] == lines["load balancers due"] == "0"
+    assert int(lines["bytes"]) > 10_000
+
+
 def test_sql_is_printed_and_nothing_is_changed(type_in, database_url):
     assert "CREATE TABLE load_balancers" in type_in(db_manage.manage, "upgrade", "head", "--sql")
     with pytest.raises(SetupError, match="no schema yet"):

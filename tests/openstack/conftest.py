@@ -54,9 +54,9 @@ network_driver = neutron
 [certificates]
 cert_manager = {secrets}
 [health_manager]
-bind_ip = {node_host}
+bind_ip = 0.0.0.0
 bind_port = {node_port}
-controller_ip_port_list = {nodes}
+controller_ip_port_list = {machines}
 [house_keeping]
 cleanup_interval = 2
 [agent]
@@ -71,17 +71,18 @@ class Statera(Struct, frozen=True):
     admin: Any
     state: Path
 
-    def configure(self, *, compute: str = "hosts", worker: str = "", secrets: str = "local") -> None:
+    def configure(
+        self, *, compute: str = "hosts", worker: str = "", secrets: str = "local", machines: str = NODES
+    ) -> None:
         auth = world.service_auth(self.admin)
         names = ("auth_url", "username", "password", "project_name", "user_domain_name", "project_domain_name",
                  "user_domain_id", "project_domain_id")
         login = "\n".join(f"{name} = {value}" for name in names if (value := getattr(auth, name)))
-        node_host, node_port = NODES.split(":")
         self.state.mkdir(exist_ok=True)
         api = urlsplit(self.admin.session.get_endpoint(service_type="load-balancer", interface="public"))
         (self.state / "octavia.conf").write_text(CONFIGURATION.format(
             state=self.state, api=api, auth=auth, login=login, region=self.admin.config.region_name, compute=compute,
-            worker=worker, secrets=secrets, node_host=node_host, node_port=node_port, nodes=NODES,
+            worker=worker, secrets=secrets, node_port=NODES.split(":")[1], nodes=NODES, machines=machines,
             host=bridge_host(self.admin)))
 
     def up(self) -> None:

@@ -36,8 +36,9 @@ DEVICE, GROUP = "lb-{}", "lb-{}"
 NAMED = re.compile(r"(?:octavia-)?lb-(vrrp-|member-)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 """What the names above say: whether it is an amphora's, and whose."""
 
-MARK = "Made by Statera."
-"""Description of all that we made: another load-balancing service of the cloud may use the same names."""
+MARK = "Made by Statera of project {}."
+"""Description of all that we made: another load-balancing service of the cloud, or Statera of another service project,
+may use the same names."""
 
 TAP_LENGTH = 14
 """Neutron's agents know a port's device by `tap` and as much of its id as makes this length."""
@@ -118,7 +119,7 @@ class NeutronNetworks:
         reply = self.neutron.reply("POST", "/ports", json={"port": {
             "name": VIP.format(request.load_balancer_id), "project_id": request.project_id,
             "network_id": request.network_id, "device_id": DEVICE.format(request.load_balancer_id),
-            "device_owner": OWNER, "description": MARK, "admin_state_up": False,
+            "device_owner": OWNER, "description": self._mark, "admin_state_up": False,
             "fixed_ips": [_fixed(one) for one in request.addresses],
         }})
         if reply.is_refusal:
@@ -168,7 +169,7 @@ class NeutronNetworks:
         if port is None:
             port = _only(self.neutron.ask("POST", "/ports", json={"port": {
                 "name": (VRRP if vips else MEMBER).format(amphora_id), "network_id": network["id"],
-                "device_owner": OWNER, "description": MARK, "fixed_ips": [{"subnet_id": subnet_id}],
+                "device_owner": OWNER, "description": self._mark, "fixed_ips": [{"subnet_id": subnet_id}],
                 "allowed_address_pairs": pairs,
             }}), "port")
         port = self._complete(port, subnet_id, pairs)
@@ -220,7 +221,7 @@ class NeutronNetworks:
                 self._change(port, fixed_ips=kept)
 
     def owned(self) -> Sequence[Owned]:
-        marked = [("description", MARK)]
+        marked = [("description", self._mark)]
         ports = [_owned("port", port) for port in self._list("port", marked)]
         groups = self.neutron.ask(
             "GET", "/security-groups", query=[*marked, ("project_id", self.neutron.project_id)])["security_groups"]
@@ -231,7 +232,7 @@ class NeutronNetworks:
 
     def _make_group(self, load_balancer_id: str) -> Json:
         return _only(self.neutron.ask("POST", "/security-groups", json={"security_group": {
-            "name": GROUP.format(load_balancer_id), "description": MARK,
+            "name": GROUP.format(load_balancer_id), "description": self._mark,
         }}), "security_group")
 
     def _set_rules(self, group: Json, wanted: Mapping[doors.Key, Json]) -> None:
@@ -251,6 +252,10 @@ class NeutronNetworks:
         self._change(port, **changes)
 
     # Asking Neutron.
+
+    @property
+    def _mark(self) -> str:
+        return MARK.format(self.neutron.project_id)
 
     def _token(self, caller: Caller) -> str | None:
         return None if self._sees_all else caller.token

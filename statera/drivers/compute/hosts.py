@@ -2,6 +2,7 @@
 """Enrolled Linux hosts as nodes: many amphorae each, chosen here."""
 
 from collections.abc import Sequence
+from zlib import crc32
 
 from statera.drivers.protocols import AmphoraRequest, Machine
 from statera.errors import TryAgain
@@ -16,11 +17,15 @@ class Hosts:
     built_from: tuple[str, ...] = ()
 
     def ensure_node(self, request: AmphoraRequest) -> str | None:
-        """The emptiest usable node, one without an amphora of the same load balancer if there is one."""
+        """The emptiest usable node, one without an amphora of the same load balancer if there is one.
+
+        Among equals each amphora has an order of its own, so that many placed at once do not all go to one node.
+        """
         usable = [node for node in request.nodes if _can_carry(node, request.zone)]
         if not usable:
             raise TryAgain("no_node", _why_none(request))
-        return min(usable, key=lambda node: (node.id in request.beside, node.amphorae, node.name)).id
+        return min(usable, key=lambda node: (
+            node.id in request.beside, node.amphorae, crc32(f"{request.amphora_id}{node.id}".encode()))).id
 
     def plug(self, amphora_id: str, ports: Sequence[Port]) -> None:
         """The node's agent plugs."""

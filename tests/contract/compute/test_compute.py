@@ -53,3 +53,10 @@ def test_hosts_say_why_there_is_none_and_what_to_do():
     with pytest.raises(TryAgain, match="2 enrolled, 1 connected, 1 drained; start statera-agent") as refused:
         Hosts().ensure_node(request(SILENT, DRAINED))
     assert refused.value.reason == "no_node"
+
+
+def test_equal_hosts_share_what_is_placed_at_once():
+    equals = tuple(Node(id=name, name=name, heard=True) for name in ("a", "b", "c"))
+    chosen = [Hosts().ensure_node(AmphoraRequest(amphora_id=f"amphora-{number}", load_balancer_id="lb", nodes=equals))
+              for number in range(60)]
+    assert all(chosen.count(node.id) > 10 for node in equals)

@@ -2,7 +2,7 @@
 """Enrolled Linux hosts as nodes: many amphorae each, chosen here."""
 
 from collections.abc import Sequence
-from zlib import crc32
+from hashlib import sha256
 
 from statera.drivers.protocols import AmphoraRequest, Machine
 from statera.errors import TryAgain
@@ -25,7 +25,7 @@ class Hosts:
         if not usable:
             raise TryAgain("no_node", _why_none(request))
         return min(usable, key=lambda node: (
-            node.id in request.beside, node.amphorae, crc32(f"{request.amphora_id}{node.id}".encode()))).id
+            node.id in request.beside, node.amphorae, sha256(f"{request.amphora_id}{node.id}".encode()).digest())).id
 
     def plug(self, amphora_id: str, ports: Sequence[Port]) -> None:
         """The node's agent plugs."""

@@ -16,8 +16,6 @@ GONE: Mapping[str, str] = {
     "certificates.barbican_auth": "secrets are fetched as the tenant, or as [service_auth]",
     "certificates.cert_generator": "the fleet's authority is built in: see `statera ca`",
     "certificates.cert_validity_time": "[health_manager] certificate_days",
-    "certificates.ca_certificate": "the fleet's authority is built in: see `statera ca`",
-    "certificates.ca_private_key*": "the fleet's authority is built in: see `statera ca`",
     "certificates.server_certs_key_passphrase": "[certificates] master_key_file seals what is kept",
     "certificates.signing_digest": "the fleet's authority is built in: see `statera ca`",
     "certificates.storage_path": "secrets are kept sealed in the database",

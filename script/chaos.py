@@ -3,11 +3,13 @@
 
 import argparse
 import logging
+import os
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from multiprocessing import Pool
 from pathlib import Path
 from random import randrange
 
@@ -41,24 +43,37 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--histories", type=int, default=2000, help="stepped histories (%(default)s)")
     parser.add_argument("--real", type=int, default=100, help="histories of real processes (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="stepped ones at the same time (%(default)s)")
     parser.add_argument("--seed", type=int, default=randrange(10**6), help="where the numbers of histories begin")
     parser.add_argument("--database", default="postgresql", choices=("postgresql", "mariadb"), help="of real ones")
     return parser.parse_args()
 
 
 def stepped(args: argparse.Namespace, count: int) -> Found:
+    with tempfile.TemporaryDirectory() as folder, Pool(args.jobs, make_world, (folder,)) as pool:
+        yield from pool.imap_unordered(live, range(args.seed, args.seed + count))
+
+
+worlds: list[Stepped] = []
+"""The one of this process."""
+
+
+def make_world(folder: str) -> None:
     logging.disable(logging.CRITICAL)
-    with tempfile.TemporaryDirectory() as folder:
-        world = Stepped(Path(folder))
-        for seed in range(args.seed, args.seed + count):
-            steps = histories.steps_of(seed)
-            wrong = histories.run(world, seed, steps)
-            if wrong:
-                steps = histories.shortest(world, seed, steps)
-                wrong = f"history {seed}: {wrong}\n" + "\n".join(f"    {step}" for step in steps)
-            yield [(step.fault, step.operation) for step in steps], wrong
-        world.close()
-    logging.disable(logging.NOTSET)
+    own = Path(folder) / str(os.getpid())
+    own.mkdir()
+    worlds.append(Stepped(own))
+
+
+def live(seed: int) -> tuple[list[Pair], str | None]:
+    """The pairs of one history, those that are needed for it to go wrong if it does, and what is wrong then."""
+    [world] = worlds
+    steps = histories.steps_of(seed)
+    wrong = histories.run(world, seed, steps)
+    if wrong:
+        steps = histories.shortest(world, seed, steps)
+        wrong = f"history {seed}: {wrong}\n" + "\n".join(f"    {step}" for step in steps)
+    return [(step.fault, step.operation) for step in steps], wrong
 
 
 def real(args: argparse.Namespace, count: int) -> Found:

@@ -328,6 +328,11 @@ class DataCentre:
         rows = [line.split() for line in self.statera("node", "list").splitlines()[1:]]
         return {row[0]: row[1] for row in rows if row}
 
+    def amphorae_on(self, host: Host) -> int:
+        """How many the store says that the host carries."""
+        rows = [line.split() for line in self.statera("node", "list").splitlines()[1:]]
+        return next(int(next(word for word in row[2:] if word.isdigit())) for row in rows if row[0] == host.name)
+
     def wait_for_hosts(self, *hosts: Host) -> None:
         """Until these are connected."""
         until(lambda: all(self.node_states().get(host.name, "").startswith("connected") for host in hosts),

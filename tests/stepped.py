@@ -183,7 +183,7 @@ class Node:
         counters = {}
         for listener in spec.listeners:
             key = spec.amphora_id, listener.id
-            self.counted[key] = self.counted.get(key, 0) + random.randrange(100)
+            self.counted[key] = self.counted.get(key, 0) + max(0, random.randrange(-300, 100))
             counters[listener.id] = Counters(bytes_in=self.counted[key], total_connections=self.counted[key])
         return Report(
             amphora_id=spec.amphora_id, full=True, vrrp="MASTER" if spec.role != "BACKUP" else "BACKUP",

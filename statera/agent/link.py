@@ -52,7 +52,8 @@ class Link:
     """*outbox* is where *host* puts what it has to say."""
 
     def __init__(self, settings: Settings, identity: Identity, host: Host, outbox: Outbox) -> None:
-        self._endpoints = cycle(settings.agent.endpoints)
+        # Nodes begin anywhere, so that no health manager gets all of them.
+        self._endpoints = cycle(random.sample(settings.agent.endpoints, len(settings.agent.endpoints)))
         self._identity = identity
         self._host = host
         self._outbox = outbox

@@ -68,9 +68,9 @@ def enrol(connection: Connection, hashed_token: str, name: str) -> str:
     valid = (token.token_hash == hashed_token, token.expires_ms >= now_ms())
     row = connection.execute(select(token.node_name).where(*valid).with_for_update()).one_or_none()
     if row is None or not connection.execute(delete(node_tokens).where(*valid)).rowcount:
-        raise Refused("the token is unknown, used up or expired")
+        raise Refused("the token is unknown, used up or expired; `statera node token` makes another")
     if row.node_name not in (None, name):
-        raise Refused("the token is for another node")
+        raise Refused(f"the token is for node {row.node_name}, not for {name}: say --name {row.node_name}")
     if row.node_name is None and find(connection, name) is not None:
         raise Refused(f"there is a node {name} already; a token made for that name lets it join again")
     return ensure(connection, name)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load balancers that were taken over from another Octavia, and how far each has come."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
@@ -11,7 +13,7 @@ branch_labels = None
 depends_on = None
 
 MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-TEXT = {f"{name}_{option}": value for name in ("mysql", "mariadb")
+TEXT: dict[str, Any] = {f"{name}_{option}": value for name in ("mysql", "mariadb")
         for option, value in (("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))}
 
 

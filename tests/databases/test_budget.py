@@ -6,6 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import delete, insert, select, update
 
+from statera.config import ControllerWorker
+from statera.controller.queue import Queue
+from statera.controller.world import World
+from statera.drivers.compute.hosts import Hosts
+from statera.drivers.network.noop import NoopNetwork
 from statera.store import budget, nodes, passes, reports, tables
 from statera.store.events import utc_now
 from statera.wire import Hello
@@ -101,3 +106,39 @@ def test_a_lost_node_goes_with_what_it_may_still_run_but_not_with_what_nobody_ha
     with store.write() as connection:
         nodes.remove(connection, "dead")
     assert due(store, lb_id)
+
+
+def worker(store, **options):
+    world = World(store=store, compute=Hosts(), network=NoopNetwork(), **options)
+    return Queue(world, ControllerWorker(), owner="test")
+
+
+def told(store, lb_id):
+    events = tables.events.c
+    with store.read() as connection:
+        return list(connection.execute(
+            select(events.reason).where(events.load_balancer_id == lb_id).order_by(events.id)).scalars())
+
+
+def test_who_waits_for_the_budget_is_told_once_and_again_when_its_turn_comes(store, load_balancer):
+    dead, spare = node(store, "dead"), node(store, "spare")
+    first, second = (load_balancer(done_version=1, settled_version=1) for _ in range(2))
+    for lb_id in (first, second):
+        carry(store, lb_id, dead, f"{lb_id[:8]}-a", applied_version=1)
+    with store.write() as connection:
+        connection.execute(update(tables.amphorae).values(role="STANDALONE"))
+        reports.alive(connection, "hm", "host", 60)
+        reports.connected(connection, "hm", spare, Hello(agent_version="1"))
+        reports.give_up(connection, "dead")
+    queue = worker(store, replacements_per_minute=1)
+    for _ in range(4):
+        queue.run_once()
+    assert sorted(reason for lb_id in (first, second) for reason in told(store, lb_id)) == [
+        "budget_spent", "node_lost", "node_lost", "replacement_begun"]
+    [waiting] = [lb_id for lb_id in (first, second) if "budget_spent" in told(store, lb_id)]
+    with store.write() as connection:
+        connection.execute(update(tables.budgets).values(spent_until_ms=0))
+        connection.execute(update(tables.load_balancers).values(due_ms=1))
+    for _ in range(4):
+        queue.run_once()
+    assert told(store, waiting) == ["node_lost", "budget_spent", "replacement_begun"]

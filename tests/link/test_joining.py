@@ -43,7 +43,7 @@ def test_a_token_makes_a_node_and_the_node_connects(world, until):
 @pytest.mark.parametrize(("token", "why"), [
     pytest.param(lambda world: "wrong", "unknown", id="a wrong token"),
     pytest.param(lambda world: world.token(seconds=-1), "expired", id="an expired token"),
-    pytest.param(lambda world: world.token(name="other"), "another node", id="another node's token"),
+    pytest.param(lambda world: world.token(name="other"), "is for node other", id="another node's token"),
 ])
 def test_refused(world, token, why):
     async def story():

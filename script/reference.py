@@ -145,22 +145,36 @@ def policy() -> str:
 
 def measured() -> str:
     """What each service tells, and what a project is told."""
-    sections = {f"`{service}_port`": collectors for service, collectors in metrics.SERVICES.items()}
-    parts = [WRITTEN, "# Metrics\n\n", "Each service serves `/metrics` at `[metrics] bind_host` and its own port, which is off"
-             " by default; see [watch Statera](../how-to/watch-statera.md).\n"]
-    for title, collectors in sections.items():
+    parts = [WRITTEN, """# Metrics
+
+Each service serves `/metrics` at `[metrics] bind_host` and its own port, which is off by default; see
+[watch Statera](../how-to/watch-statera.md).
+"""]
+    for service, collectors in metrics.SERVICES.items():
         families = [family for each in collectors for family in each.describe()]
-        parts += [f"\n## {title}\n\n", table(("metric", "kind", "labels", "what it says"), [
-            (f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, labels_of(each),
-             family.documentation) for each, family in zip(collectors, families, strict=True)])]
-    parts += ["\n## Looked up in the database\n\nBy octavia-worker, octavia-health-manager and octavia-housekeeping when they"
-              " are asked.\n\n", table(("metric", "labels", "what it says"), [
-                  (f"`{name}`", ", ".join(fact.labels), fact.help) for name, fact in metrics.FACTS.items()])]
-    parts += ["\n## For projects\n\nAt `/v2.0/lbaas/metrics` of the API, with the rights of the list of load balancers.\n\n",
-              table(("metric", "kind", "labels", "what it says"), [
-                  (f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type,
-                   ", ".join(family._labelnames), family.documentation) for family in measurements.Told([]).collect()])]
+        parts += [f"\n## `{service}_port`\n\n", table(("metric", "kind", "labels", "what it says"), [
+            (f"`{shown_name(family)}`", family.type, labels_of(each), family.documentation)
+            for each, family in zip(collectors, families, strict=True)])]
+    parts += ["""
+## Looked up in the database
+
+By octavia-worker, octavia-health-manager and octavia-housekeeping when they are asked.
+
+""", table(("metric", "labels", "what it says"), [
+        (f"`{name}`", ", ".join(fact.labels), fact.help) for name, fact in metrics.FACTS.items()])]
+    parts += ["""
+## For projects
+
+At `/v2.0/lbaas/metrics` of the API, with the rights of the list of load balancers.
+
+""", table(("metric", "kind", "labels", "what it says"), [
+        (f"`{shown_name(family)}`", family.type, ", ".join(family._labelnames), family.documentation)
+        for family in measurements.Told([]).collect()])]
     return "".join(parts)
+
+
+def shown_name(family: Any) -> str:
+    return f"{family.name}{'_total' if family.type == 'counter' else ''}"
 
 
 def labels_of(collector: Any) -> str:

@@ -102,7 +102,8 @@ def ready(settings: Settings, *, leave_machines: bool, patience: float) -> Itera
     store = build.open_store(settings)
     require_schema(store)
     try:
-        yield Desk(settings, build.world(settings, store), LeftAlone() if leave_machines else machines_of(settings), patience)
+        machines = LeftAlone() if leave_machines else machines_of(settings)
+        yield Desk(settings, build.world(settings, store), machines, patience)
     finally:
         store.close()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Members that speak TLS on port 443 and say how they were spoken to: version, ALPN, host, cipher, client certificate."""
+"""Members that speak TLS on port 443 and say how: version, ALPN, host, cipher, the client's certificate."""
 
 import asyncio
 import json

@@ -42,3 +42,18 @@ def test_a_database_of_a_newer_release_is_refused(new_store):
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SetupError, match="schema 9999 is newer than this program's"):
         require_schema(new_store)
+
+
+def test_networks_that_are_there_get_numbers_of_their_own(database_url):
+    store = Store(database_url)
+    upgrade(store, "0005")
+    row = ("INSERT INTO networks (id, project_id, name, description, bridge, existing_bridge, shared, mtu, created_at) "
+           "VALUES (:id, 'p', 'n', '', :id, :existing, :shared, 1500, '2026-01-01 00:00:00')")
+    with store.write() as connection:
+        for id, existing in (("a", False), ("b", True), ("c", False)):
+            connection.execute(text(row), {"id": id, "existing": existing, "shared": False})
+    upgrade(store)
+    with store.read() as connection:
+        found = connection.execute(text("SELECT id, vni FROM networks ORDER BY id")).tuples().all()
+    assert [tuple(one) for one in found] == [("a", 4096), ("b", None), ("c", 4097)]
+    store.close()

@@ -74,7 +74,7 @@ def test_one_load_balancer_after_the_other_and_done_when_others_have_taken_their
     for done in range(3):
         assert pace(store) == 1
         assert pace(store) == 0
-        [next_] = [id for id in marked(store)]
+        [next_] = list(marked(store))
         change(store, next_, replace=False, deleted_at=utc_now())
         assert state(store) == RUNNING, done
     pace(store)

@@ -16,8 +16,8 @@ def upgrade() -> None:
     op.add_column("nodes", sa.Column("overlay_ip", sa.String(64)))
     op.add_column("networks", sa.Column("vni", sa.Integer()))
     networks = sa.table("networks", sa.column("id"), sa.column("vni"), sa.column("existing_bridge"))
-    connection = op.get_bind()
-    made = sa.select(networks.c.id).where(networks.c.existing_bridge.is_(sa.false())).order_by(networks.c.id)
-    for vni, id in enumerate(connection.scalars(made).all(), FIRST_VNI):
-        connection.execute(networks.update().where(networks.c.id == id).values(vni=vni))
+    number = (sa.func.row_number().over(order_by=networks.c.id) + FIRST_VNI - 1).label("number")
+    numbered = sa.select(networks.c.id, number).where(networks.c.existing_bridge.is_(sa.false())).subquery("numbered")
+    mine = sa.select(numbered.c.number).where(numbered.c.id == networks.c.id).scalar_subquery()
+    op.execute(networks.update().values(vni=mine))
     op.create_index("ix_networks_vni", "networks", ["vni"], unique=True)

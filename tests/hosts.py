@@ -334,9 +334,9 @@ class DataCentre:
         return next(int(next(word for word in row[2:] if word.isdigit())) for row in rows if row[0] == host.name)
 
     def wait_for_hosts(self, *hosts: Host) -> None:
-        """Until these are connected."""
-        until(lambda: all(self.node_states().get(host.name, "").startswith("connected") for host in hosts),
-              seconds=60, step_seconds=0.3, otherwise=lambda: "\n".join(host.agent.said()[-2000:] for host in hosts))
+        """Until these have been connected since their agents began."""
+        until(lambda: all("connected: this node" in host.agent.said_lately() for host in hosts), seconds=60,
+              step_seconds=0.1, otherwise=lambda: "\n".join(host.agent.said()[-2000:] for host in hosts))
 
     def api(self, number: int = 0) -> Api:
         """A client for one controller's api; for one thread."""

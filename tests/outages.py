@@ -175,12 +175,27 @@ def paused(service: str) -> Callable[[Town], Heal]:
 def rolling_restart(town: Town) -> Heal:
     def heal() -> None:
         for controller in town.centre.controllers:
-            for process in controller.services.values():
-                process.stop()
-            controller.start()
-            until(controller.is_ready, seconds=60, step_seconds=0.1, otherwise=controller.said)
+            restart(controller, None)
 
     return heal
+
+
+def skewed(clock: str) -> Callable[[Town], Heal]:
+    """A controller whose clock is wrong, as faketime takes it."""
+    def strike(town: Town) -> Heal:
+        controller = town.random.choice(town.centre.controllers)
+        restart(controller, clock)
+        return lambda: restart(controller, None)
+
+    return strike
+
+
+def restart(controller: Controller, clock: str | None) -> None:
+    for process in controller.services.values():
+        process.stop()
+        process.clock = clock
+    controller.start()
+    until(controller.is_ready, seconds=60, step_seconds=0.1, otherwise=controller.said)
 
 
 def agent_killed(town: Town) -> Heal:
@@ -259,6 +274,8 @@ FAULTS: Mapping[str, Callable[[Town], Heal]] = {
     "an agent is killed": agent_killed,
     "a worker is paused": paused("octavia-worker"),
     "a health manager is paused": paused("octavia-health-manager"),
+    "a controller's clock is a minute ahead": skewed("+60s"),
+    "a controller's clock is a minute behind": skewed("-60s"),
     "all is restarted in turn": rolling_restart,
     "the database restarts": database_restarted,
     "the database is killed": database_killed,

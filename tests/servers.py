@@ -26,19 +26,22 @@ class Process:
 
     def __init__(self, argv: Sequence[object], log: Path, *, namespace: str | None = None, user: str = "root") -> None:
         words = [str(word) for word in argv]
+        self.clock: str | None = None  # as faketime takes it
         if user != "root":
             words = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *words]
         self._argv = inside(namespace, *words) if namespace else words
-        self.log = log
+        self.log, self._began = log, 0
         self._running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Begin, unless it runs."""
         if self.is_running:
             return
+        self._began = len(self.said())
         with self.log.open("ab") as log:
+            skewed = ["faketime", "-f", self.clock] if self.clock else []
             self._running = subprocess.Popen(
-                self._argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+                [*skewed, *self._argv], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
 
     @property
     def is_running(self) -> bool:
@@ -76,6 +79,10 @@ class Process:
 
     def said(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def said_lately(self) -> str:
+        """What it said since its last start."""
+        return self.said()[self._began:]
 
     def _signal(self, number: signal.Signals) -> None:
         if self._running is not None:

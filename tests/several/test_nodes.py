@@ -54,7 +54,7 @@ def test_large_answers_cross_the_overlay_whole(centre: DataCentre) -> None:
     network = centre.new_network(api, "10.79.0.0/24")
     a, b = centre.hosts[0].plug(network.bridge, network.address(10)), centre.hosts[1].plug(
         network.bridge, network.address(11))
-    body = "x" * 15_000
+    body = "x" * 1_800  # HAProxy takes no longer line, and it fills more than one frame
     a.serve(body)
     until(lambda: b.get(a.address) == body)
     b.run("ping", "-c", "1", "-W", "5", "-M", "do", "-s", str(OVERLAY_MTU - 28), a.address)

@@ -54,6 +54,6 @@ def test_networks_that_are_there_get_numbers_of_their_own(database_url):
             connection.execute(text(row), {"id": id, "existing": existing, "shared": False})
     upgrade(store)
     with store.read() as connection:
-        found = connection.execute(text("SELECT id, vni FROM networks ORDER BY id")).tuples().all()
+        found = connection.execute(text("SELECT id, vni FROM networks ORDER BY id")).all()
     assert [tuple(one) for one in found] == [("a", 4096), ("b", None), ("c", 4097)]
     store.close()

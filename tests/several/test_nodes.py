@@ -57,7 +57,8 @@ def test_large_answers_cross_the_overlay_whole(centre: DataCentre) -> None:
     body = "x" * 1_800  # HAProxy takes no longer line, and it fills more than one frame
     a.serve(body)
     until(lambda: b.get(a.address) == body)
-    b.run("ping", "-c", "1", "-W", "5", "-M", "do", "-s", str(OVERLAY_MTU - 28), a.address)
+    ports = json.loads(centre.hosts[0].run("ip", "-j", "link", "show", "master", network.bridge))
+    assert {port["mtu"] for port in ports} == {OVERLAY_MTU}
 
 
 def test_every_host_is_the_gateway_of_what_is_on_it(centre: DataCentre) -> None:

@@ -25,6 +25,10 @@ SETTLES_SECONDS = 300
 """The longest that anything may be pending once all is well again: two of the longest waits between tries, and the
 doubt of a judge before which most of the fleet fell silent."""
 
+CALM_SECONDS = 10
+"""Statuses are fresh again when health managers have given their next sign of life."""
+
+WELL = ("ONLINE", "DEGRADED")
 ROLES = {"SINGLE": {"STANDALONE"}, "ACTIVE_STANDBY": {"MASTER", "BACKUP"}}
 Document = dict[str, Any]
 
@@ -85,6 +89,10 @@ class History:
         self.settle()
         self.bury()
         self.settle()
+        for _ in range(CALM_SECONDS):
+            if self.is_calm():
+                break
+            self.world.tick()
         self.check()
 
     # What users do.
@@ -270,6 +278,12 @@ class History:
             self.world.tick(1 if lasted < 10 else 2.5)
         self.world.tick()
 
+    def is_calm(self) -> bool:
+        """Whether operating statuses are fresh: after a jump of the database's clock they are not, for a while."""
+        shown = [self.ok(self.world.call("GET", f"/loadbalancers/{id}"), 200)["loadbalancer"]
+                 for id in (self.stranger, *self.trees)]
+        return all(one["operating_status"] in WELL for one in shown)
+
     def pending(self) -> list[str]:
         lb, amphora = tables.load_balancers, tables.amphorae
         found = [f"load balancer {row.name or row.id} at {row.done_version} of {row.version}, failure {row.failure}"
@@ -278,10 +292,15 @@ class History:
         node = tables.nodes.c
         found += [f"{row.name} is dead and not lost" for row in self.world.rows(
             tables.nodes, node.lost_ms.is_(None), node.connected_at.is_not(None), node.id.not_in(living))]
-        return found + [
-            f"amphora {row.id} {'leaves' if row.leaving else 'is on a node that is dead'}"
-            for row in self.world.rows(amphora, amphora.c.deleted_at.is_(None))
-            if row.leaving == (row.node_id in living)]
+        versions = {row.id: row.version for row in self.world.rows(lb)}
+        for row in self.world.rows(amphora, amphora.c.deleted_at.is_(None)):
+            if row.leaving and row.node_id in (None, *living):
+                found.append(f"amphora {row.id} leaves")
+            elif not row.leaving and row.node_id not in living:
+                found.append(f"amphora {row.id} is on a node that is dead")
+            elif not row.leaving and row.applied_version < versions[row.load_balancer_id]:
+                found.append(f"amphora {row.id} lacks the newest version")
+        return found
 
     def bury(self) -> None:
         """The operator removes nodes that will never come back, and what they carried is forgotten."""
@@ -302,8 +321,9 @@ class History:
 
     def check(self) -> None:
         self.watch()
-        if self.shown(self.stranger) != self.stranger_tree:
-            raise Violation("another tenant's load balancer has changed")
+        if (shown := self.shown(self.stranger)) != self.stranger_tree:
+            lies = {name: (shown[name], value) for name, value in self.stranger_tree.items() if shown[name] != value}
+            raise Violation(f"another tenant's load balancer has changed: {lies}")
         found = {row.id for row in self.world.rows(tables.load_balancers, tables.load_balancers.c.deleted_at.is_(None))}
         if found != {self.stranger, *self.trees}:
             raise Violation(f"load balancers {found} are there, {set(self.trees)} are wanted")
@@ -319,7 +339,7 @@ class History:
             [shown] = self.ok(self.world.call("GET", path), 200).values()
             if shown["provisioning_status"] != "ACTIVE":
                 raise Violation(f"{path} is {shown['provisioning_status']}")
-            if path.startswith("/load") and shown["operating_status"] not in ("ONLINE", "DEGRADED"):
+            if path.startswith("/load") and shown["operating_status"] not in WELL:
                 raise Violation(f"{path} is {shown['operating_status']}")
 
     def listeners(self, lb_id: str) -> Mapping[str, int]:

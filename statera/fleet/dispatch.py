@@ -153,6 +153,7 @@ class Dispatcher:
                 self._note_strays(session, spared[session])
             await self._tell({
                 session: session.everything(by_node[session.node_id], spared[session]) for session in ours}, fabric)
+        self._ledger.note(("", self._manager_id, "vouch"), partial(reports.vouch, manager_id=self._manager_id))
         for session in set(welcomed) - set(ours):
             session.close("this node is removed or connected elsewhere")
 

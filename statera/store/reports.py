@@ -8,7 +8,7 @@ its row first, as the controller does.
 from collections.abc import Collection
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, update
 
 from statera.store import nodes as fleet
 from statera.store.clock import now_ms
@@ -92,6 +92,29 @@ def disconnected(connection: Connection, manager_id: str, node_ids: Collection[s
     )
 
 
+def vouch(connection: Connection, manager_id: str) -> int:
+    """Stand for what the manager's nodes carry and nobody alive stands for; returns how many load balancers that was.
+
+    Needed when the managers' signs of life were over for a moment while all connections lasted, as after a jump
+    of the database's clock. A node that was sentenced meanwhile is not lost.
+    """
+    lb = load_balancers.c
+    held = list(connection.execute(select(nodes.c.id).where(nodes.c.manager_id == manager_id)).scalars())
+    alive = select(managers.c.id).where(managers.c.alive_until_ms >= now_ms())
+    alone = connection.execute(
+        select(lb.id).where(lb.id.in_(_carried_by(held)), or_(lb.manager_id.is_(None), lb.manager_id.not_in(alive)))
+    ).scalars().all()
+    if alone:
+        connection.execute(update(load_balancers).where(lb.id.in_(alone)).values(manager_id=manager_id))
+    returned = connection.execute(
+        select(nodes.c.id).where(nodes.c.manager_id == manager_id, nodes.c.lost_ms.is_not(None))).scalars().all()
+    if returned:
+        connection.execute(update(nodes).where(nodes.c.id.in_(returned)).values(lost_ms=None))
+        for node_id in returned:
+            fleet.due(connection, node_id)
+    return len(alone)
+
+
 def unheard(connection: Connection) -> list[tuple[str, str]]:
     """Id and name of each node that was connected once, is not heard by anybody and is not lost yet."""
     rows = connection.execute(
@@ -173,10 +196,8 @@ def applied(connection: Connection, node_id: str, fact: Applied) -> None:
         .where(amphorae.c.id == fact.amphora_id, amphorae.c.applied_version < fact.version)
         .values(applied_version=fact.version, haproxy_version=fact.haproxy_version)
     )
-    if not changed.rowcount:
-        return
-    if settle(connection, lb.id) != lb.version:  # the controller may be waiting for just this
-        _due(connection, lb.id)
+    if changed.rowcount:
+        settle(connection, lb.id)  # and asks the controller, if that may be waiting for just this
 
 
 def unreadable(connection: Connection, node_id: str, amphora_id: str, failure: str) -> None:

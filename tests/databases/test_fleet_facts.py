@@ -52,6 +52,34 @@ def test_what_runs_settles_the_load_balancer_and_never_falls_back(store, carried
     assert (placement.applied_version, lb_of(store, lb_id).done_version) == (1, 1)
 
 
+def test_a_pair_takes_a_change_without_a_pass_of_the_controller(store, carried):
+    lb_id, node_id = carried
+    lb = tables.load_balancers
+    with store.write() as connection:
+        connection.execute(insert(tables.amphorae).values(
+            id="peer", load_balancer_id=lb_id, role="BACKUP", born_version=1, node_id=node_id, created_at=utc_now(),
+            ports=[{"port_id": "q"}], applied_version=1))
+        reports.applied(connection, node_id, Applied(amphora_id="amphora", version=1))
+        connection.execute(update(lb).where(lb.c.id == lb_id).values(version=2, wanted_version=2, due_ms=None))
+        for amphora_id in ("amphora", "peer"):
+            reports.applied(connection, node_id, Applied(amphora_id=amphora_id, version=2))
+    assert (lb_of(store, lb_id).done_version, lb_of(store, lb_id).due_ms) == (2, None)
+
+
+def test_a_manager_stands_again_for_what_it_hears_after_its_sign_of_life_was_over(store, carried):
+    lb_id, _ = carried
+    lb = tables.load_balancers
+    with store.write() as connection:
+        connection.execute(update(lb).where(lb.c.id == lb_id).values(manager_id=None, due_ms=None))
+        connection.execute(update(tables.nodes).values(lost_ms=1))
+        assert reports.vouch(connection, "another") == 0
+        assert reports.vouch(connection, "hm") == 1
+        assert reports.vouch(connection, "hm") == 0
+        assert connection.execute(select(tables.nodes.c.lost_ms)).scalars().all() == [None]
+    assert lb_of(store, lb_id).manager_id == "hm"
+    assert lb_of(store, lb_id).due_ms is not None
+
+
 def test_a_failure_counts_while_it_is_the_newest_and_is_said_once(store, carried):
     lb_id, node_id = carried
     failure = Applied(amphora_id="amphora", version=1, failure="no")

@@ -44,7 +44,7 @@ from statera.wire import SPEC_VERSION, Address, Applied, Gone, Interface, Spec, 
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.1, 30.0
 SWEEP_SECONDS = 0.5
 FLAPPING_SECONDS = 60.0
-DEATHS_UNPUNISHED, PENANCE_FIRST_SECONDS, PENANCE_MAX_SECONDS = 2, 0.5, 16.0
+DEATHS_UNPUNISHED, PENANCE_FIRST_SECONDS, PENANCE_MAX_SECONDS = 6, 0.5, 16.0
 """An HAProxy that died more often than so within a minute is started again later and later."""
 DEAF_ROUNDS = 3
 """After so many reports without an answer another HAProxy takes over."""

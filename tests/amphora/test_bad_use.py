@@ -126,10 +126,10 @@ def test_an_haproxy_that_dies_again_and_again_is_told_and_started_ever_more_rare
             process.send(pid, signal.SIGSEGV)
         return not found and any("again and again" in (getattr(up, "failure", None) or "") for up in node.said)
 
-    wait_until(die)
+    wait_until(die, seconds=60)
     assert failure(node, "HAProxy dies again and again: Current worker exited with code 139 (Segmentation fault)")
     assert not wait_until(lambda: not die()) < 0.2
-    took = wait_until(lambda: lab.get())
+    took = wait_until(lambda: lab.get(), seconds=60)
     print(f"\n{len(victims)} workers died; serves {took:.2f} s after the last")
 
 

@@ -44,7 +44,7 @@ def make_token(connection: Connection, name: str | None, seconds: int) -> str:
 
     With *name* it is for the node of that name alone, which may then also be one that joins again.
     """
-    token = secrets.token_urlsafe(32)
+    token = secrets.token_hex(32)  # never begins with a dash: it is typed after --token
     connection.execute(delete(node_tokens).where(node_tokens.c.expires_ms < now_ms()))
     connection.execute(
         insert(node_tokens).values(

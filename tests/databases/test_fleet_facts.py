@@ -157,6 +157,11 @@ def test_a_lost_node_makes_its_load_balancers_due_and_comes_back(store, carried)
         assert not reports.connected(connection, "hm", str(uuid4()), HELLO)
 
 
+def test_a_token_can_be_typed_after_its_option(store):
+    with store.write() as connection:
+        assert all(nodes.make_token(connection, None, 60).isalnum() for _ in range(20))
+
+
 def test_of_two_that_use_one_token_at_once_one_gets_in(store):
     with store.write() as connection:
         token = nodes.make_token(connection, None, 60)

@@ -8,8 +8,8 @@ import pytest
 from histories import FAULTS, OPERATIONS, History, Step, Violation, run, steps_of
 from stepped import Stepped
 
-SECONDS = 20.0
-"""As many histories as fit; another day begins with others."""
+SECONDS, MOST = 20.0, 100
+"""As many histories as fit, the same ones each time: luck is for `script/chaos`."""
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,9 @@ def test_a_pair_of_changes_survives(world: Stepped, fault: str) -> None:
 
 
 def test_random_histories_end_well(world: Stepped, capsys: pytest.CaptureFixture[str]) -> None:
-    day, until, lived = int(time.time()) // 86_400, time.monotonic() + SECONDS, 0
-    while time.monotonic() < until:
-        seed = 1_000_000 * day + lived
+    until, lived = time.monotonic() + SECONDS, 0
+    while time.monotonic() < until and lived < MOST:
+        seed = 1_000_000 + lived
         steps = steps_of(seed)
         wrong = run(world, seed, steps)
         assert wrong is None, f"script/chaos --seed {seed} --histories 1: {wrong}\n" + "\n".join(map(str, steps))

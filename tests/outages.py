@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from uuid import uuid4
 
 from hosts import Box, Controller, DataCentre, Place, tree
 from msgspec import Struct
@@ -76,7 +77,7 @@ class Town:
 
     def create(self, name: str, topology: str, members: Sequence[Box]) -> str:
         wanted = tree(self.network, members, name=name, flavor_id=self.flavors[topology])
-        code, document = self.ask("POST", "/v2/lbaas/loadbalancers", wanted, key=name)
+        code, document = self.ask("POST", "/v2/lbaas/loadbalancers", wanted, key=str(uuid4()))
         assert code == 201, document
         return str(document["loadbalancer"]["id"])
 

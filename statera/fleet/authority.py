@@ -136,10 +136,11 @@ class Authority:
         for _ in range(TRIES):
             try:
                 with self._store.write() as connection:
+                    newest = authorities.newest(connection)
                     if not unless(connection):
                         authorities.add(
                             connection, signer.id, certificate=pem(signer.certificate),
-                            sealed=self._sealer.seal(key_pem(signer.key).encode()))
+                            sealed=self._sealer.seal(key_pem(signer.key).encode()), after=newest)
                 return
             except IntegrityError:
                 continue  # somebody added another one at the same time

@@ -50,15 +50,20 @@ def is_known(connection: Connection, id: str) -> bool:
     return connection.execute(select(authorities.c.id).where(authorities.c.id == id)).scalar_one_or_none() is not None
 
 
-def add(connection: Connection, id: str, *, certificate: str, sealed: str) -> None:
+def newest(connection: Connection) -> int:
+    """The generation of the authority that was added last, 0 before the first."""
+    return int(connection.execute(select(func.max(authorities.c.generation))).scalar_one() or 0)
+
+
+def add(connection: Connection, id: str, *, certificate: str, sealed: str, after: int) -> None:
     """Have an authority trusted; the very first signs at once.
 
-    Two that are added at the same time claim the same generation: the later one gets an `IntegrityError`.
+    Whoever looked before deciding gives what was the `newest` before it looked: of two that add one at the same time
+    the later one gets an `IntegrityError`.
     """
-    newest = connection.execute(select(func.max(authorities.c.generation))).scalar_one()
     connection.execute(insert(authorities).values(
-        id=id, generation=(newest or 0) + 1, certificate=certificate, sealed=sealed, created_at=utc_now(),
-        signs_since=utc_now() if newest is None else None))
+        id=id, generation=after + 1, certificate=certificate, sealed=sealed, created_at=utc_now(),
+        signs_since=None if after else utc_now()))
 
 
 def advance(connection: Connection) -> Step | None:

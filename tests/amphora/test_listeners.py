@@ -268,7 +268,8 @@ def test_members_take_turns_by_weight(wide, spec):
 def test_who_has_least_to_do_is_next(wide, spec, node):
     with talk(wide, LEAST) as busy:
         busy.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Wait: 2\r\n\r\n")
-        node.wait(lambda _: node.words("counters")[f"HTTP-{LEAST}"].active_connections == 1)
+        node.wait(lambda _: (counters := node.words("counters").get(f"HTTP-{LEAST}"))
+                  and counters.active_connections == 1)
         others = who(wide, LEAST, 4)
         assert len(others) == 1
         assert json.loads(busy.recv(4096).partition(b"\r\n\r\n")[2])["who"].rsplit(".")[-1] not in others

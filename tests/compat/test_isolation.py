@@ -80,6 +80,8 @@ def body_of(operation, known, project):
     if operation.body is None:
         return None
     (root,) = operation.body["properties"]
+    if operation.path in BY_PATH:
+        return {root: BY_PATH[operation.path](known)}
     return {root: WHOLE[root](known, project) if operation.verb == "post" else CHANGE.get(root, {"name": "new"})}
 
 
@@ -101,7 +103,9 @@ WHOLE = {
     "availability_zone_profile": lambda known, project: {
         "name": "n", "provider_name": "noop_driver", "availability_zone_data": "{}"},
 }
-CHANGE = {"members": [], "quota": {"pool": 5}, "rule": {"value": "/y"}, "availability_zone": {"description": "new"}}
+BY_PATH = {"/loadbalancers/{id}/flavor": lambda known: {"flavor_id": known["flavor_id"]}}
+CHANGE = {"members": [], "log_target": {"url": "tcp://192.0.2.1:514"},
+          "quota": {"pool": 5}, "rule": {"value": "/y"}, "availability_zone": {"description": "new"}}
 
 
 @pytest.fixture(params=[True, False], ids=["new defaults", "older roles too"])
@@ -155,7 +159,7 @@ def ask(world, operation, known, project):
     """The status of one request."""
     query = {"project_id": project} if is_list(operation) and operation.kind in (*TREE, "quota") else {}
     query = query if operation.verb == "get" and project != OWN else {}
-    if operation.verb == "delete" and operation.kind == "loadbalancer":
+    if (operation.verb, operation.path) == ("delete", "/loadbalancers/{id}"):
         query = {"cascade": "true"}
     return world.call(operation.verb.upper(), path_of(operation, known), body_of(operation, known, project), root="",
                       query=query).status_code

@@ -130,7 +130,8 @@ def test_a_tree_of_every_kind_becomes_active_and_goes(cloud):
     pool = lb["pools"][0]
     cloud.settled_ms(lb["id"])
     below = {
-        "/lbaas/loadbalancers": ("OFFLINE", 1), "/lbaas/listeners": ("OFFLINE", 4), "/lbaas/pools": ("OFFLINE", 2),
+        f"/lbaas/loadbalancers?id={lb['id']}": ("OFFLINE", 1),
+        "/lbaas/listeners": ("OFFLINE", 4), "/lbaas/pools": ("OFFLINE", 2),
         "/lbaas/healthmonitors": ("ONLINE", 2), f"/lbaas/pools/{pool['id']}/members": ("NO_MONITOR", 2),
         "/lbaas/l7policies": ("ONLINE", 1), f"/lbaas/l7policies/{listener['l7policies'][0]['id']}/rules": ("ONLINE", 1)}
     for path, (operating, count) in below.items():

@@ -56,7 +56,7 @@ def test_the_fleet(store):
 def test_the_first_certificates_to_run_out(store, load_balancer):
     lb, made = load_balancer(), make_root()
     with store.write() as connection:
-        authorities.add(connection, made.id, certificate=pem(made.certificate), sealed="x")
+        authorities.add(connection, made.id, certificate=pem(made.certificate), sealed="x", after=0)
         for ref, days in (("soon", 3), ("later", 30)):
             connection.execute(insert(tables.sealed_secrets).values(
                 load_balancer_id=lb, ref=ref, digest="d", sealed="x", expires_at=utc_now() + timedelta(days=days)))

@@ -29,7 +29,8 @@ def add(world):
     made = make_root()
     sealed = ensure_sealer(world.settings.master_key).seal(key_pem(made.key).encode())
     with world.store.write() as connection:
-        authorities.add(connection, made.id, certificate=pem(made.certificate), sealed=sealed)
+        authorities.add(connection, made.id, certificate=pem(made.certificate), sealed=sealed,
+                        after=authorities.newest(connection))
     return made.id
 
 

@@ -215,12 +215,12 @@ class Amphora:
             _log.warning("amphora %s: HAProxy does not answer and hands over to another", spec.amphora_id)
             self._deaf = 0
             self._proxy.distrust()
-        plan = self._proxy.plan(spec)
+        plan = await self._planned(spec)
         if plan.how == "reload" and (seconds := self._proxy.breath_seconds()):
             await asyncio.sleep(seconds)
             # Meanwhile a newer one may have come.
             spec = self._newest()
-            plan = self._proxy.plan(spec)
+            plan = await self._planned(spec)
         await self._store(spec)
         if self._stands_alone(spec):
             self._vrrp.leave()
@@ -242,6 +242,14 @@ class Amphora:
         if spec.role is not Role.STANDALONE:
             self._vrrp.fault(is_faulty=self._is_flapping())
         return replace(plan, how="runtime") if plan.how == "nothing" and any(touched) else plan
+
+    async def _planned(self, spec: Spec) -> Plan:
+        """What to do; a spec that cannot be rendered keeps nobody from running what ran last."""
+        try:
+            return self._proxy.plan(spec)
+        except DriverError:
+            await self._proxy.revive()
+            raise
 
     def _stands_alone(self, spec: Spec) -> bool:
         """Whether this one needs no keepalived; while its former peer leaves, that must not take over."""

@@ -194,6 +194,16 @@ class Proxy:
         await asyncio.sleep(self.breath_seconds())
         return await self.follow(instead(plan))
 
+    async def revive(self) -> None:
+        """Have what ran last run again if nothing runs: for a spec that cannot take its place."""
+        last = read(self._home.running)
+        if last and not self.alive:
+            # What runs is remembered without its certificates, which still lie where they were.
+            files = {file.name: file.read_text() for file in self._home.tls.glob("*")}
+            again = replace(afresh("start", _running.decode(last).applied, self._machine), tls_files=files)
+            with contextlib.suppress(DriverError):
+                await self._follow(again)
+
     def _forget(self) -> None:
         """What runs is uncertain until the file is taken up, also for an agent that follows this one."""
         self.running = None

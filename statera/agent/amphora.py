@@ -198,7 +198,7 @@ class Amphora:
             if not isinstance(error, DriverError):
                 _log.exception("amphora %s", self.home.amphora_id)
             await self._stand_back(wanted, str(error) or repr(error))
-            return backoff * random.uniform(0.75, 1.25)
+            return self._penance_seconds() or backoff * random.uniform(0.75, 1.25)
         self._faulty = ""
         self.version = plan.running.applied.version
         self._say(plan.how, time.monotonic() - started)
@@ -210,7 +210,8 @@ class Amphora:
         if self._succession.is_over:
             await self._enter(functools.partial(namespace.silence, spec))
             raise GiveUp("SUPERSEDED", f"another one has taken the place of amphora {self.home.amphora_id}")
-        self._do_penance()
+        if self._penance_seconds():
+            raise TryAgain("HAPROXY_DIES", f"HAProxy dies again and again: {self._proxy.last_words()}".rstrip(": "))
         if self._deaf >= DEAF_ROUNDS:
             _log.warning("amphora %s: HAProxy does not answer and hands over to another", spec.amphora_id)
             self._deaf = 0
@@ -374,15 +375,14 @@ class Amphora:
         self._deaths = [at for at in self._deaths if at > now - FLAPPING_SECONDS]
         return len(self._deaths) > 1 and self._deaths[-1] > now - YIELD_SECONDS
 
-    def _do_penance(self) -> None:
-        """Raise `TryAgain` while an HAProxy that died often is not to be started."""
+    def _penance_seconds(self) -> float:
+        """For how long an HAProxy that died often is not to be started yet."""
         self._is_flapping()
         often = len(self._deaths) - DEATHS_UNPUNISHED
         if self._proxy.alive or often <= 0:
-            return
-        pause = min(PENANCE_FIRST_SECONDS * 2 ** (often - 1), PENANCE_MAX_SECONDS)
-        if time.monotonic() < self._deaths[-1] + pause:
-            raise TryAgain("HAPROXY_DIES", f"HAProxy dies again and again: {self._proxy.last_words()}".rstrip(": "))
+            return 0.0
+        pause = min(PENANCE_FIRST_SECONDS * 2.0 ** (often - 1), PENANCE_MAX_SECONDS)
+        return max(0.0, self._deaths[-1] + pause - time.monotonic())
 
     async def _enter(self, act: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._netlink, act)

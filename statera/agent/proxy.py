@@ -90,12 +90,12 @@ class Proxy:
 
         Raise what HAProxy has against it, with the object's name; then it runs, or does again, what it took last.
         """
-        last = read(self._home.running)
+        last = self._last()
         try:
             return await self._follow(plan)
         except DriverError as error:
-            if plan.how == "start" and last and not self.alive:
-                await self._start_last(_running.decode(last).applied, plan)
+            if plan.how == "start" and last != plan.running.applied:
+                await self._start_last(last, plan.tls_files)
             raise type(error)(error.reason, blame.named(str(error), plan.file)) from error
 
     async def _follow(self, plan: Plan) -> Plan:
@@ -183,24 +183,23 @@ class Proxy:
         if self._watch:
             self._watch.close()
 
-    async def _start_last(self, last: Spec, failed: Plan) -> None:
-        if last != failed.running.applied:
-            # What runs is remembered without its certificates.
-            again = replace(afresh("start", last, self._machine), tls_files=failed.tls_files)
-            with contextlib.suppress(DriverError):
-                await self._follow(again)
-
     async def _fall_back(self, plan: Plan) -> Plan:
         await asyncio.sleep(self.breath_seconds())
         return await self.follow(instead(plan))
 
     async def revive(self) -> None:
         """Have what ran last run again if nothing runs: for a spec that cannot take its place."""
+        certificates = {file.name: file.read_text() for file in self._home.tls.glob("*")}
+        await self._start_last(self._last(), certificates)
+
+    def _last(self) -> Spec | None:
         last = read(self._home.running)
+        return _running.decode(last).applied if last else None
+
+    async def _start_last(self, last: Spec | None, certificates: Mapping[str, str]) -> None:
+        """What runs is remembered without its certificates."""
         if last and not self.alive:
-            # What runs is remembered without its certificates, which still lie where they were.
-            files = {file.name: file.read_text() for file in self._home.tls.glob("*")}
-            again = replace(afresh("start", _running.decode(last).applied, self._machine), tls_files=files)
+            again = replace(afresh("start", last, self._machine), tls_files=certificates)
             with contextlib.suppress(DriverError):
                 await self._follow(again)
 

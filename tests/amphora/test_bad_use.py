@@ -117,20 +117,27 @@ def test_a_missing_haproxy_is_told_and_the_running_one_serves(lab, node, serving
 
 
 def test_an_haproxy_that_dies_again_and_again_is_told_and_started_ever_more_rarely(lab, node, serving, wait_until):
-    victims = set()
-
     def die():
-        found = node.pids(serving)[1:]
-        victims.update(found)
-        for pid in found:
+        workers = node.pids(serving)[1:]
+        for pid in workers:
             process.send(pid, signal.SIGSEGV)
-        return not found and any("again and again" in (getattr(up, "failure", None) or "") for up in node.said)
+        return workers
 
-    wait_until(die, seconds=60)
+    def serves():
+        return lab.get() and node.home(serving).running.exists()
+
+    def is_told():
+        told = any("again and again" in (getattr(up, "failure", None) or "") for up in node.said)
+        if not told and serves():
+            die()
+        return told
+
+    wait_until(is_told, seconds=60)
     assert failure(node, "HAProxy dies again and again: Current worker exited with code 139 (Segmentation fault)")
-    assert not wait_until(lambda: not die()) < 0.2
-    took = wait_until(lambda: lab.get(), seconds=60)
-    print(f"\n{len(victims)} workers died; serves {took:.2f} s after the last")
+    first = wait_until(serves)
+    dead = die()
+    second = wait_until(lambda: not {*dead} & {*node.pids(serving)}) + wait_until(serves)
+    assert 0.2 < first < second
 
 
 @pytest.mark.parametrize("name", ["socket", "master_socket"])

@@ -145,7 +145,7 @@ def test_every_service_serves_its_metrics_and_logs_name_the_request(host: Host) 
     assert 'statera_steps_total{kind="PlaceAmphora",outcome="done"} 1.0' in page("worker")
     assert within(20, lambda: "statera_due_load_balancers 0.0" in page("worker"))
     assert "statera_nodes_connected 1.0" in page("health_manager")
-    assert 'statera_load_balancers{provisioning_status="ACTIVE"} 1.0' in page("housekeeping")
+    assert within(20, lambda: 'statera_load_balancers{provisioning_status="ACTIVE"} 1.0' in page("housekeeping"))
     assert 'statera_agent_specs_applied_total{how="start"} 1.0' in page("agent")
     [lb] = host.call("v2/lbaas/loadbalancers")["loadbalancers"]
     *_, first = host.call(f"v2/lbaas/loadbalancers/{lb['id']}/events")["events"]

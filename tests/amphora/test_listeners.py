@@ -267,7 +267,7 @@ def test_members_take_turns_by_weight(wide, spec):
 @pytest.mark.carries("LEAST_CONNECTIONS")
 def test_who_has_least_to_do_is_next(wide, spec, node):
     with talk(wide, LEAST) as busy:
-        busy.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Wait: 2\r\n\r\n")
+        busy.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Wait: 4\r\n\r\n")
         node.wait(lambda _: (counters := node.words("counters").get(f"HTTP-{LEAST}"))
                   and counters.active_connections == 1)
         others = who(wide, LEAST, 4)

@@ -21,7 +21,7 @@ MEDIAN_MS = 1000
 """On a quiet host it is 30 ms; this one may be busy with other tests."""
 TREE = {
     "name": "tree", "vip_subnet_id": str(uuid4()), "vip_qos_policy_id": str(uuid4()),
-    "vip_sg_ids": [str(uuid4())], "tags": ["a"], "project_id": PROJECT,
+    "vip_sg_ids": [str(uuid4())], "tags": ["a"],
     "pools": [{
         "name": "web", "protocol": "HTTP", "lb_algorithm": "SOURCE_IP_PORT", "tls_enabled": True,
         "tls_container_ref": "https://keys/1", "ca_tls_container_ref": "https://keys/2",
@@ -123,7 +123,9 @@ def cloud(tmp_path_factory):
 
 
 def test_a_tree_of_every_kind_becomes_active_and_goes(cloud):
-    status, made = cloud.call("POST", "/lbaas/loadbalancers", loadbalancer=TREE)
+    project = uuid4().hex
+    mine = f"project_id={project}"
+    status, made = cloud.call("POST", "/lbaas/loadbalancers", loadbalancer={**TREE, "project_id": project})
 
     assert status == 201, made
     lb, listener = made["loadbalancer"], made["loadbalancer"]["listeners"][0]
@@ -131,15 +133,16 @@ def test_a_tree_of_every_kind_becomes_active_and_goes(cloud):
     cloud.settled_ms(lb["id"])
     below = {
         f"/lbaas/loadbalancers?id={lb['id']}": ("OFFLINE", 1),
-        "/lbaas/listeners": ("OFFLINE", 4), "/lbaas/pools": ("OFFLINE", 2),
-        "/lbaas/healthmonitors": ("ONLINE", 2), f"/lbaas/pools/{pool['id']}/members": ("NO_MONITOR", 2),
-        "/lbaas/l7policies": ("ONLINE", 1), f"/lbaas/l7policies/{listener['l7policies'][0]['id']}/rules": ("ONLINE", 1)}
+        f"/lbaas/listeners?{mine}": ("OFFLINE", 4), f"/lbaas/pools?{mine}": ("OFFLINE", 2),
+        f"/lbaas/healthmonitors?{mine}": ("ONLINE", 2), f"/lbaas/pools/{pool['id']}/members": ("NO_MONITOR", 2),
+        f"/lbaas/l7policies?{mine}": ("ONLINE", 1),
+        f"/lbaas/l7policies/{listener['l7policies'][0]['id']}/rules": ("ONLINE", 1)}
     for path, (operating, count) in below.items():
         shown = [(each["provisioning_status"], each["operating_status"]) for each in cloud.all(path)]
         assert shown == [("ACTIVE", operating)] * count, path
     assert cloud.call("DELETE", f"/lbaas/loadbalancers/{lb['id']}?cascade=true")[0] == 204
     cloud.settled_ms(lb["id"])
-    assert all(cloud.all(path) == [] for path in ("/lbaas/listeners", "/lbaas/pools", "/lbaas/healthmonitors"))
+    assert all(cloud.all(f"/lbaas/{kind}?{mine}") == [] for kind in ("listeners", "pools", "healthmonitors"))
 
 
 def test_an_amphora_looks_like_one_that_was_booted(cloud):

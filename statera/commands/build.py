@@ -18,7 +18,7 @@ from statera.drivers.compute.nova import Invitation, NovaServers
 from statera.drivers.network.local import LocalNetworks
 from statera.drivers.network.neutron import NeutronNetworks
 from statera.drivers.network.noop import NoopNetwork
-from statera.drivers.protocols import Compute, Network, Secrets
+from statera.drivers.protocols import Compute, Consumers, Network, Secrets
 from statera.drivers.secrets.barbican import BarbicanSecrets
 from statera.drivers.secrets.local import LocalSecrets
 from statera.drivers.secrets.noop import NoopSecrets
@@ -46,8 +46,7 @@ SECRETS: Mapping[str, Callable[[Settings, Store], Secrets | None]] = {
     "none": lambda _settings, _store: None,
     "noop": lambda _settings, _store: NoopSecrets(),
     "local": lambda settings, store: LocalSecrets(secret_book(settings, store)),
-    "barbican": lambda settings, _store: BarbicanSecrets(
-        Cloud(settings.service_auth).service("key_manager", "Barbican", settings.barbican)),
+    "barbican": lambda settings, _store: barbican(settings),
 }
 UNSEALED = ("none", "noop")
 """Secret stores that hold nothing worth keeping."""
@@ -104,6 +103,15 @@ def neutron(settings: Settings) -> Network:
 def secrets(settings: Settings, store: Store) -> Secrets | None:
     """Where tenants keep certificates; None when there is no such place."""
     return _named("[certificates] cert_manager", settings.certificates.cert_manager, SECRETS)(settings, store)
+
+
+def secret_consumers(settings: Settings) -> Consumers | None:
+    """Who tells owners of secrets that these are used; None where secrets know of no users."""
+    return barbican(settings) if settings.certificates.cert_manager == "barbican" else None
+
+
+def barbican(settings: Settings) -> BarbicanSecrets:
+    return BarbicanSecrets(Cloud(settings.service_auth).service("key_manager", "Barbican", settings.barbican))
 
 
 def sealer(settings: Settings) -> Sealer | None:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from statera import metrics
 from statera.commands import build, orphans, start
+from statera.commands.consumers import Listings
 from statera.commands.metrics import Look
 from statera.commands.orphans import Orphans, Source
 from statera.commands.renewals import START, Renewals
@@ -41,12 +42,16 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     sources: list[Source] = [build.network(settings, store), build.compute(settings, store)]
     collector = Collector(store, sources, settings.house_keeping)
     renewals, place = renewals_of(settings, store), START
+    consumers = build.secret_consumers(settings)
+    listings = Listings(store, consumers) if consumers else None
     metrics.serve(settings.metrics, "housekeeping", Look(store, tenants))
     while not stop.is_set():
         try:
             tidy(store, settings.house_keeping, stop)
             collector.round(time.monotonic())
             place = renewals.look(place) if renewals else START
+            if listings:
+                listings.look()
             exchange_authorities(store)
             warn_of_expiry(store, settings.house_keeping.certificate_warning_days)
         except (SQLAlchemyError, DriverError) as error:

@@ -54,6 +54,12 @@ class Service:
         with _asking(self.title):
             return str(self._adapter.get_project_id())
 
+    @property
+    def user_id(self) -> str:
+        """The service user; raise `GiveUp` or `TryAgain` when Keystone cannot be asked."""
+        with _asking(self.title):
+            return str(self._adapter.get_user_id())
+
     def reply(
         self, method: str, path: str, *, json: Json | None = None, query: Sequence[tuple[str, str]] = (),
         token: str | None = None, headers: Mapping[str, str] | None = None,

@@ -201,3 +201,13 @@ class Secrets(Protocol):
 
     def fetch(self, ref: str, caller: Caller) -> bytes | None:
         """The payload, PEM or PKCS12; None if the caller can see no such secret, or it cannot be had now."""
+
+
+class Consumers(Protocol):
+    """A secret store that tells its owners who uses what, so that nobody deletes what a load balancer needs."""
+
+    def enlist(self, ref: str, load_balancer_id: str) -> None:
+        """Have the load balancer listed as a user of the secret."""
+
+    def dismiss(self, ref: str, load_balancer_id: str) -> None:
+        """Have it listed no more; a secret that is gone, or that never knew of it, is success."""

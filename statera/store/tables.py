@@ -122,6 +122,7 @@ load_balancers = Table(
     # api: the request of the newest wish; whoever notifies: the newest version that listeners were told of
     Column("request_id", String(64)),
     Column("told_version", BigInteger),
+    Column("telling_until_ms", BigInteger, nullable=False, default=0, server_default="0"),
     # api: when another provider's driver was last told of a wish
     Column("asked_ms", BigInteger),
     # fleet: what the amphorae say, and the health manager that vouches for it
@@ -438,6 +439,14 @@ sealed_secrets = Table(  # api: what references meant when the wish was accepted
     Column("digest", String(64), nullable=False),
     Column("sealed", Sealed, nullable=False),
     Column("expires_at", Moment),
+)
+
+secret_consumers = Table(  # housekeeping: which secrets were told that they are used, or are about to be
+    "secret_consumers",
+    metadata,
+    Column("load_balancer_id", String(36), ForeignKey("load_balancers.id", ondelete="CASCADE"), primary_key=True),
+    Column("ref", String(255), primary_key=True),
+    Column("listed", Boolean, nullable=False, default=False),
 )
 
 adoptions = Table(  # `statera adopt`: what came from another Octavia, and how far it has come

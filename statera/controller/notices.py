@@ -16,6 +16,8 @@ from statera.store.engine import Store
 LOG = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+RETRIES = 2
+"""oslo.messaging would try for ever; here the next look tries again, and a worker that is to end can."""
 
 Emit = Callable[[str, dict[str, Any]], None]
 """Takes an event's type and its payload."""
@@ -30,7 +32,9 @@ def emitter(conf: cfg.ConfigOpts, host: str) -> Emit | None:
         import oslo_messaging  # half a second of work, only where somebody listens
 
         transport = oslo_messaging.get_notification_transport(conf)
-    notifier = oslo_messaging.Notifier(transport, publisher_id=f"octavia.{host}")
+    asked = conf.oslo_messaging_notifications.retry
+    notifier = oslo_messaging.Notifier(
+        transport, publisher_id=f"octavia.{host}", retry=asked if asked >= 0 else RETRIES)
     return lambda event_type, payload: notifier.info({}, event_type, payload)
 
 
@@ -58,16 +62,28 @@ class Notifier:
         self._thread.join()
 
     def look(self) -> int:
-        """Tell what there is to tell now, and how much that was; a notice that is not committed comes again."""
+        """Tell what there is to tell now, and how much that was. Who dies at it lets another tell that again.
+
+        The database waits for no bus: nothing is locked meanwhile.
+        """
         told = 0
         while not self._stop.is_set():
             with self._store.write() as connection:
                 found = notices.take(connection)
-                for notice in found or ():
-                    self._emit(f"octavia.loadbalancer.{notice.event}.end", notice.payload)
             if found is None:
-                return told
-            told += len(found)
+                break
+            told += self._tell(found)
+        return told
+
+    def _tell(self, found: list[notices.Notice]) -> int:
+        told = 0
+        try:
+            for told, notice in enumerate(found):
+                self._emit(f"octavia.loadbalancer.{notice.event}.end", notice.payload)
+            told = len(found)
+        finally:
+            with self._store.write() as connection:
+                notices.put_down(connection, found[:told], found[told:])
         return told
 
     def _run(self) -> None:

@@ -10,7 +10,7 @@ from oslo_config import cfg
 from sqlalchemy import insert, update
 
 from statera.controller.notices import Notifier, emitter
-from statera.store import tables
+from statera.store import notices, tables
 from statera.store.events import utc_now
 
 DONE = {"done_version": 1, "version": 1, "wanted_version": 1}
@@ -80,6 +80,29 @@ def test_what_could_not_be_told_is_told_later(store, load_balancer, bus):
 
     with pytest.raises(ConnectionError):
         Notifier(store, broken).look()
+    assert bus() == [("create.end", "a")]
+
+
+def test_while_the_bus_hangs_nothing_is_locked(store, load_balancer, bus):
+    lb = load_balancer(name="a", **DONE)
+    during = []
+
+    def slow(_event_type, _payload):
+        change(store, lb, version=2, wanted_version=2, updated_at=utc_now())
+        during.append(bus())
+
+    Notifier(store, slow).look()
+    assert during == [[]]
+    change(store, lb, done_version=2)
+    assert bus() == [("update.end", "a")]
+
+
+def test_what_somebody_took_who_died_then_another_tells(store, load_balancer, bus):
+    lb = load_balancer(name="a", **DONE)
+    with store.write() as connection:
+        assert notices.take(connection)
+    assert bus() == []
+    change(store, lb, telling_until_ms=1)  # a minute later
     assert bus() == [("create.end", "a")]
 
 

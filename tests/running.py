@@ -100,6 +100,15 @@ class Host:
         self.servers.append(server)
         return True
 
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self.running is not None and self.running.poll() is None:
+            self.interrupt()
+        self.statera("down", "--purge")
+        for server in self.servers:
+            server.shutdown()
+            server.server_close()
+
     def interrupt(self) -> int:
         """Ctrl-C; the exit status."""
         assert self.running is not None

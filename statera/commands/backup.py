@@ -18,7 +18,6 @@ from statera.store import backup as format
 from statera.store import resealing
 from statera.store.backup import Header
 from statera.store.engine import Store
-from statera.store.migrations import require_schema
 from statera.store.restoring import difference
 from statera.store.restoring import restore as put_back
 from statera.store.secrets import ensure_sealer, read_keys, write_keys
@@ -142,9 +141,5 @@ def _followed(what: str, steps: Iterator[tuple[int, int]]) -> int:
 @contextmanager
 def _opened(state: Path) -> Iterator[tuple[Settings, Store]]:
     settings = home.read(Home(state))
-    store = build.open_store(settings)
-    try:
-        require_schema(store)
+    with build.current(settings) as store:
         yield settings, store
-    finally:
-        store.close()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The only place that names real drivers: from the options' words to objects."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from msgspec import structs
@@ -27,6 +28,7 @@ from statera.fleet.authority import Authority
 from statera.store import authorities, nodes
 from statera.store.circumstances import circumstances
 from statera.store.engine import Store
+from statera.store.migrations import require_schema
 from statera.store.networks import NetworkBook
 from statera.store.secrets import Sealer, SecretBook, ensure_sealer
 
@@ -59,6 +61,24 @@ def open_store(settings: Settings) -> Store:
         settings.database_url, pool_size=database.max_pool_size, max_overflow=database.max_overflow,
         pool_timeout=database.pool_timeout,
     )
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Store]:
+    """The configured database for as long as the block runs, whatever its schema."""
+    store = open_store(settings)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def current(settings: Settings) -> Iterator[Store]:
+    """The configured database for as long as the block runs. Raise `SetupError` for another release's schema."""
+    with opened(settings) as store:
+        require_schema(store)
+        yield store
 
 
 def compute(settings: Settings, store: Store) -> Compute:

@@ -4,7 +4,6 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from statera.errors import SetupError
 from statera.model.authorities import LEARN, RENEW, Authority, Holder, Step, Wait
 from statera.store import authorities
 from statera.store.engine import Store
-from statera.store.migrations import require_schema
 
 LOOK_SECONDS = 0.5
 
@@ -35,7 +33,7 @@ def ca() -> None:
 @home.state_option
 def show(state: Path) -> None:
     """Show the authorities that are trusted, who signs, and who shows a certificate of which."""
-    with _opened(home.read(Home(state))) as store, store.read() as connection:
+    with build.current(home.read(Home(state))) as store, store.read() as connection:
         trusted, holders = authorities.trusted(connection), list(authorities.holders(connection))
     table = Table("authority", "made", "good until", "state", "has certified", box=None)
     for each in trusted:
@@ -75,7 +73,7 @@ def rotate(state: Path, dry_run: bool, no_wait: bool) -> None:
     if settings.certificates.ca_certificate:
         raise SetupError("the authority is your own: name the new one in [certificates] ca_certificate and "
                          "ca_private_key and restart the health managers; the exchange then begins by itself")
-    with _opened(settings) as store:
+    with build.current(settings) as store:
         if dry_run:
             click.echo("\n".join(forecast(store)))
             return
@@ -134,13 +132,3 @@ def progress_of(step: Step) -> Iterator[tuple[str, Sequence[str], int]]:
 def take(store: Store) -> Step | None:
     with store.write() as connection:
         return authorities.advance(connection)
-
-
-@contextmanager
-def _opened(settings: Settings) -> Iterator[Store]:
-    store = build.open_store(settings)
-    try:
-        require_schema(store)
-        yield store
-    finally:
-        store.close()

@@ -28,13 +28,11 @@ def manage(settings: Settings, conf: cfg.ConfigOpts) -> None:
     """Run the command that *conf* names."""
     if conf.command.name is None:
         raise SetupError(f"say what to do: {', '.join(COMMANDS)}")
-    store = build.open_store(settings)
     try:
-        COMMANDS[conf.command.name](store, conf.command)
+        with build.opened(settings) as store:
+            COMMANDS[conf.command.name](store, conf.command)
     except CommandError as error:
         raise SetupError(str(error)) from error
-    finally:
-        store.close()
 
 
 def upgrade(store: Store, said: cfg.ConfigOpts.SubCommandAttr) -> None:

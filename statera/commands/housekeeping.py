@@ -17,6 +17,7 @@ from statera.commands.consumers import Listings
 from statera.commands.metrics import Look
 from statera.commands.orphans import Orphans, Source
 from statera.commands.renewals import START, Renewals
+from statera.commands.spares import Pool
 from statera.config import HouseKeeping, Settings
 from statera.errors import DriverError
 from statera.model.authorities import Wait
@@ -41,6 +42,7 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
     await_schema(store, stop.wait)
     sources: list[Source] = [build.network(settings, store), build.compute(settings, store)]
     collector = Collector(store, sources, settings.house_keeping)
+    pool = pool_of(settings, store)
     renewals, place = renewals_of(settings, store), START
     consumers = build.secret_consumers(settings)
     listings = Listings(store, consumers) if consumers else None
@@ -52,12 +54,19 @@ def serve(settings: Settings, conf: cfg.ConfigOpts) -> None:
             place = renewals.look(place) if renewals else START
             if listings:
                 listings.look()
+            pool.round()
             exchange_authorities(store)
             warn_of_expiry(store, settings.house_keeping.certificate_warning_days)
         except (SQLAlchemyError, DriverError) as error:
             LOG.error("this round of housekeeping failed, the next will try again: %s", error)
         stop.wait(settings.house_keeping.cleanup_interval)
     store.close()
+
+
+def pool_of(settings: Settings, store: Store) -> Pool:
+    """Who keeps machines ready."""
+    return Pool(store, build.compute(settings, store), size=settings.house_keeping.spare_amphora_pool_size,
+                per_minute=settings.controller_worker.replacements_per_minute, now=time.monotonic)
 
 
 def renewals_of(settings: Settings, store: Store) -> Renewals | None:

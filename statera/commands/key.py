@@ -18,7 +18,6 @@ from statera.config import Settings
 from statera.errors import SetupError
 from statera.store import resealing
 from statera.store.engine import Store
-from statera.store.migrations import require_schema
 from statera.store.secrets import ensure_sealer, read_keys, write_keys
 
 
@@ -138,9 +137,5 @@ def _opened(state: Path) -> Iterator[tuple[Settings, Store]]:
     if not settings.master_key.exists():
         raise SetupError(f"there is no master key {settings.master_key} yet; services make it when they first need it")
     ensure_sealer(settings.master_key)
-    store = build.open_store(settings)
-    try:
-        require_schema(store)
+    with build.current(settings) as store:
         yield settings, store
-    finally:
-        store.close()

@@ -114,11 +114,8 @@ def resize(state: Path, name: str, flavor: str) -> None:
 @contextmanager
 def opened(state: Path) -> Iterator[tuple[Settings, Store]]:
     settings = home.read(Home(state))
-    store = build.open_store(settings)
-    try:
+    with build.opened(settings) as store:
         yield settings, store
-    finally:
-        store.close()
 
 
 def require(connection: Connection, name: str) -> str:

@@ -109,11 +109,8 @@ def remove(state: Path, name: str) -> None:
 @contextmanager
 def _transaction(settings: Settings) -> Iterator[Connection]:
     """One transaction on the database; what it refuses is for the operator."""
-    store = build.open_store(settings)
     try:
-        with store.write() as connection:
+        with build.opened(settings) as store, store.write() as connection:
             yield connection
     except nodes.Refused as error:
         raise SetupError(f"{error}; `statera node list` shows the nodes") from error
-    finally:
-        store.close()

@@ -51,9 +51,8 @@ def orphans(state: Path, release: bool) -> None:
     the database does not know, and that is shown too.
     """
     settings = home.read(Home(state))
-    store = build.open_store(settings)
-    sources: list[Source] = [build.network(settings, store), build.compute(settings, store)]
-    try:
+    with build.opened(settings) as store:
+        sources: list[Source] = [build.network(settings, store), build.compute(settings, store)]
         found = look(store, sources)
         if found:
             threading.Event().wait(SURE_SECONDS)
@@ -63,8 +62,6 @@ def orphans(state: Path, release: bool) -> None:
         show(found, unknown if seconds else (), minutes=seconds / 60)
         for sentence in end(store, found) if release else ():
             click.echo(sentence)
-    finally:
-        store.close()
 
 
 def look(store: Store, sources: Sequence[Source]) -> Orphans:

@@ -122,8 +122,5 @@ def opened(settings: Settings) -> Iterator[SecretBook]:
     if settings.certificates.cert_manager != "local":
         raise SetupError(f"[certificates] cert_manager is {settings.certificates.cert_manager}, not local: there is no "
                          "secret store here")
-    store = build.open_store(settings)
-    try:
+    with build.opened(settings) as store:
         yield build.secret_book(settings, store)
-    finally:
-        store.close()

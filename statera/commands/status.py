@@ -25,13 +25,11 @@ def status(state: Path) -> None:
     """Show services, nodes and load balancers."""
     place = Home(state)
     settings = home.read(place)
-    store = build.open_store(settings)
     pid = home.holder(place)
-    with store.read() as connection:
+    with build.opened(settings) as store, store.read() as connection:
         rows = [services_row(pid, home.api_url(settings)), *node_rows(connection, pid),
                 *load_balancer_rows(connection), queue_row(connection), *certificate_rows(connection),
                 database_row(connection)]
-    store.close()
     table = Table(show_header=False, box=None)
     for row in rows:
         table.add_row(*row)

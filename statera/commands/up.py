@@ -64,13 +64,10 @@ def up(state: Path, api_bind: Bind | None, health_bind: Bind | None, detach: boo
 
 def prepare_database(settings: Settings) -> None:
     """Bring the schema up to date and make this host a node."""
-    store = build.open_store(settings)
-    try:
+    with build.opened(settings) as store:
         bring_schema(store)
         authority = build.authority(settings, store)
         enrol_local(store, authority, settings.state, settings.agent.node_name or settings.host)
-    finally:
-        store.close()
 
 
 def bring_schema(store: Store) -> None:

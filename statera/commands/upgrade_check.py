@@ -13,7 +13,6 @@ from oslo_config import cfg
 from statera.commands import build, octavia_options, start
 from statera.config import Settings
 from statera.errors import SetupError
-from statera.store.migrations import require_schema
 
 PROG = "octavia-status"
 
@@ -44,25 +43,20 @@ def check(settings: Settings, conf: cfg.ConfigOpts) -> None:
 
 def schema(settings: Settings) -> Finding:
     """The database has this release's schema."""
-    store = build.open_store(settings)
     try:
-        require_schema(store)
+        with build.current(settings):
+            return Result.SUCCESS, "has the schema of this release"
     except SetupError as error:
         return Result.FAILURE, str(error)
-    finally:
-        store.close()
-    return Result.SUCCESS, "has the schema of this release"
 
 
 def drivers(settings: Settings) -> Finding:
     """The configured drivers exist."""
-    store = build.open_store(settings)
     try:
-        build.compute(settings, store), build.network(settings, store)
+        with build.opened(settings) as store:
+            build.compute(settings, store), build.network(settings, store)
     except SetupError as error:
         return Result.FAILURE, str(error)
-    finally:
-        store.close()
     return Result.SUCCESS, f"compute {settings.controller_worker.compute_driver}, network " + (
         settings.controller_worker.network_driver)
 

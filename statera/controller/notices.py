@@ -78,9 +78,9 @@ class Notifier:
     def _tell(self, found: list[notices.Notice]) -> int:
         told = 0
         try:
-            for told, notice in enumerate(found):
+            for notice in found:
                 self._emit(f"octavia.loadbalancer.{notice.event}.end", notice.payload)
-            told = len(found)
+                told += 1
         finally:
             with self._store.write() as connection:
                 notices.put_down(connection, found[:told], found[told:])

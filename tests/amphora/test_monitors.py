@@ -95,7 +95,6 @@ def word(node, id):
 @contextlib.contextmanager
 def unwell(lab, last):
     """Nobody answers on that address any more; whoever asks hears so at once, however many do."""
-    in_members(lab, "sysctl", "-qw", "net.ipv4.icmp_ratelimit=0")
     in_members(lab, "nft", "add table ip ill; add chain ip ill in { type filter hook input priority 0; };"
                f" add rule ip ill in ip daddr {lab.net}.{last} meta l4proto tcp reject with tcp reset;"
                f" add rule ip ill in ip daddr {lab.net}.{last} reject")

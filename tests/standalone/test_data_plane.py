@@ -107,16 +107,8 @@ def named(tree: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    host = Host(tmp_path_factory.mktemp("host") / "state")
-    try:
+    with contextlib.closing(Host(tmp_path_factory.mktemp("host") / "state")) as host:
         yield Cloud(host)
-    finally:
-        if host.running is not None and host.running.poll() is None:
-            host.interrupt()
-        host.statera("down", "--purge")
-        for server in host.servers:
-            server.shutdown()
-            server.server_close()
 
 
 def member(name: str, port: int, **more: Any) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Suites(click.Group):
 def main(context: click.Context) -> None:
     """Measure what Statera promises on this host; without a NAME the main job."""
     if context.invoked_subcommand is None:
-        context.invoke(import_module(SUITES["main-job"]).main, only=(), file=None)
+        context.invoke(import_module(SUITES["main-job"]).main, only=(), short=False, file=None, docs=None)
 
 
 if __name__ == "__main__":

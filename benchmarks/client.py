@@ -2,6 +2,7 @@
 """A plain client: for the api, for what is behind a VIP, and for waiting."""
 
 import base64
+import contextlib
 import http.client
 import json
 import socket
@@ -119,6 +120,24 @@ def body_of(address: str, *, port: int = 80, timeout_seconds: float = 1.0) -> st
         return None
     head, _, body = answer.partition(b"\r\n\r\n")
     return body.decode() if head.startswith(b"HTTP/1.1 200 ") else None
+
+
+def is_open(address: str, port: int) -> bool:
+    """Whether somebody listens there."""
+    with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
+        return True
+    return False
+
+
+def answers(url: str) -> bool:
+    """Whether there is an api that tells its versions."""
+    api = Api(url, "bench", "")
+    try:
+        return api.call("GET", "/")[0] == 200
+    except Unanswered:
+        return False
+    finally:
+        api.close()
 
 
 def until(

@@ -11,15 +11,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
+from benchmarks import machine
 from benchmarks.client import Document, until
-from benchmarks.jobs import Row
-from benchmarks.main_job import table
+from benchmarks.rows import Row, Sheet, conclude, measured
+from benchmarks.terminal import ticking
 from benchmarks.vrrp import Traffic
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -269,6 +270,8 @@ JOBS: dict[str, Job] = {
     "failover-single": failover("SINGLE", allowed=8), "failover-pair": failover("ACTIVE_STANDBY", allowed=0),
     "drain": drain, "resize": resize, "rotation": rotation(FLEET), "away": away(AWAY_SECONDS),
 }
+SHORT = ("dead-single", "dead-pair", "failover-single", "failover-pair", "resize")
+"""What an impatient reader is shown."""
 
 
 @contextlib.contextmanager
@@ -283,26 +286,20 @@ def pause(seconds: float) -> None:
 
 @click.command()
 @click.option("--only", type=click.Choice(list(JOBS)), multiple=True, help="Measure this alone; may be repeated.")
+@click.option("--short", is_flag=True, help="What takes three minutes at most.")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write all values there too.")
-def main(only: Sequence[str], file: Path | None) -> None:
+@click.option("--docs", type=click.Path(path_type=Path, file_okay=False), help="Write JSON and page there too.")
+def main(only: Sequence[str], short: bool, file: Path | None, docs: Path | None) -> None:
     """Measure what traffic notices of failures and replacements."""
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="st-failover-") as folder, stage(Path(folder)) as here:
-        for name in only or JOBS:
-            rows += measured(name, here)
-    Console(width=None if sys.stdout.isatty() else 140).print(table(rows))
-    if file is not None:
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))
-    if failed := [row.what for row in rows if row.failed]:
-        sys.exit(f"FAILED: {'; '.join(failed)}")
-
-
-def measured(name: str, here: Stage) -> list[Row]:
-    """The job's rows; one that says why when it could not be done."""
-    try:
-        return list(JOBS[name](here))
-    except AssertionError as error:
-        return [Row(what=f"{name}: {error}", values=(1,), unit="", target="0", failed=True)]
+    facts = machine.facts(HAProxy=["haproxy", "-v"], keepalived=["keepalived", "--version"])
+    with ticking("three hosts") as tick, tempfile.TemporaryDirectory(prefix="st-failover-") as folder, \
+            stage(Path(folder)) as here:
+        for name in only or (SHORT if short else JOBS):
+            tick(name)
+            rows += measured(name, partial(JOBS[name], here))
+    conclude(Sheet(name="failover", title="What traffic notices of failures and replacements", facts=facts,
+                   rows=tuple(rows)), file=file, docs=docs)
 
 
 if __name__ == "__main__":

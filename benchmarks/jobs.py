@@ -12,66 +12,18 @@ from typing import Any
 
 from msgspec import Struct
 
-from benchmarks import rig
-from benchmarks.client import Api, Document, body_of, tree, until
+from benchmarks import by_hand, rig
+from benchmarks.bench import Bench, answers, ms, percentile, timed
+from benchmarks.by_hand import Shape, haproxy
+from benchmarks.client import Api, Document, body_of, until
 from benchmarks.client import member as a_member
-from benchmarks.rig import Cloud, Network
+from benchmarks.rig import Cloud
+from benchmarks.rows import Row
+from benchmarks.under_load import live, under_load
 
-CREATES, MEMBER_ADDS, CHANGES, LISTENER_CHANGES, BATCH, FLEET = 10, 50, 50, 10, 500, 100
-REQUESTS = 20_000
-CHANGE_PAUSE_SECONDS = 0.2
-"""Between two changes under load, so that all requests meet some."""
-
+CREATES, MEMBER_ADDS, BATCH, FLEET = 10, 50, 500, 100
 LANES = 4
 """So many clients create and delete the hundred side by side."""
-
-
-class Row(Struct, frozen=True, kw_only=True):
-    """One line of the table. Of several *values* median, smallest and largest are shown."""
-
-    what: str
-    values: tuple[float, ...]
-    unit: str = "ms"
-    target: str = ""
-    failed: bool = False
-
-
-class Bench:
-    """What every job works with: a running cloud, its network and a client."""
-
-    def __init__(self, cloud: Cloud, network: Network, tick: Callable[[str], None]) -> None:
-        self.cloud, self.network, self.tick = cloud, network, tick
-        self.api = cloud.api()
-
-    @contextlib.contextmanager
-    def balancer(self, **shape: Any) -> Iterator[Document]:
-        """A load balancer that serves; it is gone at the end of the block."""
-        made = self.create(**shape)
-        self.api.wait_for(made["id"], "ACTIVE")
-        until(lambda: body_of(made["vip_address"]))
-        yield made
-        self.delete(made)
-
-    def request(self, **shape: Any) -> Document:
-        return tree(self.network.subnet_id, self.network.servers, **shape)
-
-    def create(self, **shape: Any) -> Document:
-        made: Document = self.api.post("/v2/lbaas/loadbalancers", self.request(**shape))["loadbalancer"]
-        return made
-
-    def delete(self, made: Document) -> float:
-        self.api.delete(f"/v2/lbaas/loadbalancers/{made['id']}?cascade=true")
-        return self.api.wait_for(made["id"], "DELETED")
-
-    def members_of(self, made: Document) -> str:
-        """The path of the members of its only pool."""
-        [pool] = self.api.get(f"/v2/lbaas/pools?loadbalancer_id={made['id']}")["pools"]
-        return f"/v2/lbaas/pools/{pool['id']}/members"
-
-    def listener_of(self, made: Document) -> str:
-        [listener] = self.api.get(f"/v2/lbaas/listeners?loadbalancer_id={made['id']}")["listeners"]
-        return f"/v2/lbaas/listeners/{listener['id']}"
-
 
 Job = Callable[[Bench], Iterator[Row]]
 
@@ -146,80 +98,6 @@ def member(bench: Bench) -> Iterator[Row]:
     yield Row(what="add a member → its first answer", values=ms(added), target="≤ 150 each")
     yield Row(what="add a member → its first answer, 95 of 100", values=ms([percentile(added, 95)]), target="≤ 150")
     yield Row(what="remove a member → ACTIVE", values=ms(removed))
-
-
-def answers(made: Document, address: str) -> None:
-    """Return when a server has answered through the VIP."""
-    until(lambda: body_of(made["vip_address"]) == f"{address}:80", seconds=30, step_seconds=0.0)
-
-
-def under_load(bench: Bench) -> Iterator[Row]:
-    """Changes of members and listeners while clients of both kinds ask all the time."""
-    waits = []
-    with bench.balancer() as made:
-        with rig.load(made["vip_address"], at_least=REQUESTS) as finish:
-            for turn, change in enumerate(changes(bench, made)):
-                bench.tick(f"under load: change {turn + 1}")
-                change()
-                waits.append(bench.api.wait_for(made["id"], "ACTIVE"))
-                time.sleep(CHANGE_PAUSE_SECONDS)
-            bench.tick("under load: the rest of the requests")
-            outcome = finish()
-        again = body_of(made["vip_address"])
-    yield Row(what=f"{len(waits)} changes under load, each → ACTIVE", values=ms(waits), failed=again is None)
-    for name, tally in (("a connection each", outcome.per_request), ("kept connections", outcome.kept)):
-        said = "".join(f"; {count} × {error}" for error, count in tally.errors.items())
-        yield Row(what=f"failed of {tally.requests} requests, {name}{said}", values=(tally.failed,), unit="",
-                  target="0", failed=tally.failed > 0 or tally.requests < REQUESTS)
-        yield Row(what=f"slowest request, {name}", values=ms([tally.slowest_seconds]))
-    yield Row(what="kept connections that ended between answers", values=(outcome.kept.reopened,), unit="")
-    total = outcome.per_request.requests + outcome.kept.requests
-    yield Row(what="request rate meanwhile", values=(total / outcome.seconds,), unit="/s")
-
-
-def changes(bench: Bench, made: Document) -> Iterator[Callable[[], object]]:
-    """Fifty changes of members, and after every fifth one of a listener."""
-    listeners = listener_changes(bench, made)
-    path, ids = bench.members_of(made), []
-
-    def add(turn: int) -> None:
-        wanted = a_member(bench.network.servers[2 + turn])
-        ids.append(bench.api.post(path, {"member": wanted})["member"]["id"])
-
-    def adjust(**values: Any) -> None:
-        bench.api.put(f"{path}/{ids[-1]}", {"member": values})
-
-    for turn in range(CHANGES):
-        yield (
-            partial(add, turn), partial(adjust, weight=5), partial(adjust, admin_state_up=False),
-            partial(adjust, admin_state_up=True), lambda: bench.api.delete(f"{path}/{ids[-1]}"),
-        )[turn % 5]
-        if turn % (CHANGES // LISTENER_CHANGES) == 0:
-            yield next(listeners)
-
-
-def listener_changes(bench: Bench, made: Document) -> Iterator[Callable[[], object]]:
-    path = bench.listener_of(made)
-    pool_id = bench.members_of(made).split("/")[4]
-    ids: list[str] = []
-
-    def add(port: int) -> None:
-        wanted = {"protocol": "HTTP", "protocol_port": port, "loadbalancer_id": made["id"], "default_pool_id": pool_id}
-        ids.append(bench.api.post("/v2/lbaas/listeners", {"listener": wanted})["listener"]["id"])
-
-    def adjust(**values: Any) -> None:
-        bench.api.put(path, {"listener": values})
-
-    yield partial(adjust, connection_limit=2000)
-    yield partial(adjust, timeout_client_data=40_000)
-    yield partial(add, 81)
-    yield partial(adjust, timeout_member_data=40_000)
-    yield lambda: bench.api.delete(f"/v2/lbaas/listeners/{ids[0]}")
-    yield partial(adjust, connection_limit=-1)
-    yield partial(add, 82)
-    yield partial(adjust, insert_headers={"X-Forwarded-For": "true"})
-    yield partial(adjust, timeout_member_connect=4_000)
-    yield lambda: bench.api.delete(f"/v2/lbaas/listeners/{ids[1]}")
 
 
 def batch(bench: Bench) -> Iterator[Row]:
@@ -353,12 +231,14 @@ class Run(Struct, frozen=True, kw_only=True):
 def peer(bench: Bench) -> Iterator[Row]:
     """Requests per second, beside a HAProxy that was configured by hand, in the same namespace, in turns."""
     ours, theirs = [], []
-    with bench.balancer(members=4, monitor=False) as made, by_hand(bench, made) as hand:
-        [master] = bench.cloud.haproxies(made["id"]).values()
-        for turn in range(8):
-            bench.tick(f"against a HAProxy by hand {turn + 1}")
-            ours.append(run(made["vip_address"], 80, rig.children(master)))
-            theirs.append(run(made["vip_address"], BY_HAND_PORT, [hand]))
+    shape = Shape(servers=[f"{address}:80" for address in bench.network.servers[:4]])
+    with bench.balancer(members=4, monitor=False) as made:
+        [(amphora_id, master)] = bench.cloud.haproxies(made["id"]).items()
+        with haproxy(made, amphora_id, shape, folder=bench.cloud.state.parent) as hand:
+            for turn in range(8):
+                bench.tick(f"against a HAProxy by hand {turn + 1}")
+                ours.append(run(made["vip_address"], 80, rig.children(master)))
+                theirs.append(run(made["vip_address"], by_hand.PORT, [hand]))
     for name, runs in (("an amphora", ours), ("a HAProxy by hand", theirs)):
         yield Row(what=f"request rate through {name}", values=tuple(one.rate for one in runs), unit="/s")
         yield Row(what=f"processor time per request, {name}", values=tuple(one.cost * 1e6 for one in runs), unit="µs")
@@ -367,45 +247,6 @@ def peer(bench: Bench) -> Iterator[Row]:
               unit="×", target="≥ 0.97 median")
     yield Row(what="ratio of the processor times, turn by turn", unit="×",
               values=tuple(our.cost / their.cost for our, their in turns))
-
-
-BY_HAND_PORT = 9000
-BY_HAND = """\
-global
-    user haproxy
-    group haproxy
-    nbthread {threads}
-    maxconn 5000
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 50s
-    timeout server 50s
-frontend web
-    bind {address}:{port}
-    default_backend web
-backend web
-    balance roundrobin
-{servers}
-"""
-
-
-@contextlib.contextmanager
-def by_hand(bench: Bench, made: Document) -> Iterator[int]:
-    """The process of a HAProxy as its manual would have it, beside the amphora's own."""
-    [amphora_id] = bench.cloud.haproxies(made["id"])
-    servers = "\n".join(f"    server s{n} {address}:80" for n, address in enumerate(bench.network.servers[:4]))
-    file = bench.cloud.state.parent / "by-hand.cfg"
-    threads = max(1, min(len(os.sched_getaffinity(0)), 4))
-    file.write_text(BY_HAND.format(threads=threads, address=made["vip_address"], port=BY_HAND_PORT, servers=servers))
-    argv = rig.inside(f"amphora-{amphora_id}", "haproxy", "-db", "-f", str(file))
-    process = subprocess.Popen(argv, start_new_session=True)  # the kernel shares its time out by session
-    try:
-        until(lambda: body_of(made["vip_address"], port=BY_HAND_PORT))
-        yield process.pid
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def run(address: str, port: int, pids: Sequence[int]) -> Run:
@@ -420,20 +261,8 @@ def run(address: str, port: int, pids: Sequence[int]) -> Run:
 
 
 JOBS: dict[str, Job] = {
-    "start": start, "create": create, "member": member, "load": under_load, "batch": batch, "kill": kill,
-    "memory": memory, "hundred": hundred, "peer": peer,
+    "start": start, "create": create, "member": member, "load": under_load, "live": live, "batch": batch,
+    "kill": kill, "memory": memory, "hundred": hundred, "peer": peer,
 }
-
-
-def ms(seconds: Sequence[float]) -> tuple[float, ...]:
-    return tuple(1000 * value for value in seconds)
-
-
-def timed(act: Callable[[], object]) -> float:
-    began = time.monotonic()
-    act()
-    return time.monotonic() - began
-
-
-def percentile(values: Sequence[float], percent: int) -> float:
-    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
+SHORT = ("create", "member", "live", "batch", "memory", "peer")
+"""What an impatient reader is shown."""

@@ -294,6 +294,12 @@ def pss_bytes(pids: Iterable[int]) -> int:
     return total
 
 
+def peak_bytes(pids: Iterable[int]) -> int:
+    """The most memory that each of the processes has held so far, summed up."""
+    lines = (line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
 def processor_seconds(pids: Iterable[int]) -> float:
     """Processor time that the processes have used so far, to a hundredth of a second."""
     fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split() for pid in pids]

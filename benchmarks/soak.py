@@ -22,7 +22,7 @@ from uuid import uuid4
 import click
 from msgspec import Struct
 
-from benchmarks.client import Api, Document, Unanswered, until
+from benchmarks.client import Api, Document, answers, until
 from benchmarks.rig import command, family, free_ports, pss_bytes
 
 ROOT = Path(__file__).parent.parent
@@ -94,9 +94,11 @@ class Timed(Api):
         super().__init__(url, "soak", "")
         self._note = note
 
-    def call(self, method: str, path: str, body: Document | None = None) -> tuple[int, Document]:
+    def call(
+        self, method: str, path: str, body: Document | None = None, *, key: str | None = None
+    ) -> tuple[int, Document]:
         began = time.monotonic()
-        answer = super().call(method, path, body)
+        answer = super().call(method, path, body, key=key)
         self._note(1000 * (time.monotonic() - began))
         return answer
 
@@ -143,16 +145,6 @@ def services(folder: Path) -> Iterator[tuple[str, list[int]]]:
         for child in children:
             child.wait(30)
         log.close()
-
-
-def answers(url: str) -> bool:
-    api = Api(url, "soak", "")
-    try:
-        return api.call("GET", "/")[0] == 200
-    except Unanswered:
-        return False
-    finally:
-        api.close()
 
 
 def sample(load: Load, pids: Sequence[int], spent_ms: float) -> Sample:

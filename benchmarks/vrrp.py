@@ -3,12 +3,9 @@
 
 import asyncio
 import itertools
-import os
-import platform
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,14 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import msgspec
 from pyroute2 import netns
-from rich.console import Console
 
-from benchmarks import rig
+from benchmarks import machine, rig
+from benchmarks.bench import ms
 from benchmarks.client import Api, Document, tree, until
-from benchmarks.jobs import Row
-from benchmarks.main_job import table
+from benchmarks.rows import Row, Sheet, conclude
+from benchmarks.terminal import ticking
 from statera.agent import legs, namespace, process
 from statera.agent.files import Home
 
@@ -199,38 +195,29 @@ def gap(kind: str, pair: Pair) -> float:
         return traffic.gap_seconds(began)
 
 
-def machine() -> str:
-    """What the figures depend on."""
-    versions = [subprocess.run(argv, capture_output=True, text=True, check=False) for argv in (
-        ["haproxy", "-v"], ["keepalived", "--version"])]
-    haproxy, keepalived = (" ".join((one.stdout + one.stderr).split("\n")[0].split()[:3]) for one in versions)
-    return f"{haproxy}; {keepalived}; Linux {platform.release()}; {os.cpu_count()} processors"
-
-
 @click.command()
 @click.option("--runs", default=20, show_default=True, help="How often each is done, each time to a new pair.")
+@click.option("--short", is_flag=True, help="Three runs of each.")
 @click.option("--only", type=click.Choice(list(KINDS)), multiple=True, help="Measure this alone; may be repeated.")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write all values there too.")
-def main(runs: int, only: tuple[str, ...], file: Path | None) -> None:
+@click.option("--docs", type=click.Path(path_type=Path, file_okay=False), help="Write JSON and page there too.")
+def main(runs: int, short: bool, only: tuple[str, ...], file: Path | None, docs: Path | None) -> None:
     """Measure how long nobody answers when one of a pair dies."""
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="st-vrrp-") as folder, rig.playground(
+    rows, facts = [], machine.facts(HAProxy=["haproxy", "-v"], keepalived=["keepalived", "--version"])
+    with ticking("statera up") as tick, tempfile.TemporaryDirectory(prefix="st-vrrp-") as folder, rig.playground(
             Path(folder), options=PAIRS) as (cloud, network):
         api = cloud.api()
         for kind in only or KINDS:
             gaps = []
-            for _ in range(runs):
+            for turn in range(min(runs, 3) if short else runs):
+                tick(f"{kind}, {turn + 1}")
                 with fresh_pair(cloud, network, api) as pair:
                     gaps.append(gap(kind, pair))
-                print(f"{kind}: {gaps[-1] * 1000:.0f} ms", file=sys.stderr, flush=True)
-            rows.append(Row(what=kind, values=tuple(1000 * one for one in gaps), target="≤ 500 median",
+            rows.append(Row(what=kind, values=ms(gaps), target="≤ 500 median",
                             failed=statistics.median(gaps) > TARGET_SECONDS))
         api.close()
-    Console(width=None if sys.stdout.isatty() else 140).print(table(rows), machine())
-    if file is not None:
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))
-    if failed := [row.what for row in rows if row.failed]:
-        sys.exit(f"FAILED: {'; '.join(failed)}")
+    conclude(Sheet(name="vrrp", title="The other one of a pair takes over", facts=facts, rows=tuple(rows)),
+             file=file, docs=docs)
 
 
 if __name__ == "__main__":

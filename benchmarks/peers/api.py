@@ -2,10 +2,8 @@
 """Requests to both APIs: lists, shows, status trees and writes, on the same rows of the same database server."""
 
 import statistics
-import subprocess
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,19 +11,29 @@ from uuid import uuid4
 
 import click
 from msgspec import Struct
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 from sqlalchemy import text
 
+from benchmarks import machine
 from benchmarks.client import Api, Document
 from benchmarks.client import member as a_member
-from benchmarks.peers.compare import Figure, Report, conclude, machine
+from benchmarks.peers.asking import Asked, asked
+from benchmarks.peers.compare import Figure, Report, conclude
 from benchmarks.peers.copies import copy_load_balancer
-from benchmarks.peers.sides import PROJECT, Side, both
+from benchmarks.peers.sides import DATABASES, PROJECT, THREADS, VERSIONS, WORKERS, Side, both
+from benchmarks.terminal import Tick, ticking
 
-TURNS, BATCH, BIG = 5, 500, 2_000
-SECONDS, LONGEST_SECONDS = 1.0, 20.0
-"""Of each measurement; the longer one where a request takes long."""
+BATCH, BIG = 500, 2_000
+PATIENCE_SECONDS = 8.0
+"""A turn that takes longer than this is not repeated as often."""
+
+
+class Form(Struct, frozen=True, kw_only=True):
+    """How much of it: a turn of reads lasts *seconds*, a write is done as often as the table says times *share*."""
+
+    turns: int
+    seconds: float
+    share: float
+    reads: Sequence[str]
 
 ROOTS = {"Statera": "load_balancers"}
 """The table of load balancers; upstream's has the other number."""
@@ -59,6 +67,11 @@ READS: dict[str, Ask] = {
 }
 TARGETS = {"list 1,000 load balancers": 8.0}
 CLIENTS = (1, 16)
+LONG = Form(turns=5, seconds=1.0, share=1.0, reads=tuple(READS))
+SHORT = Form(turns=3, seconds=0.4, share=0.5, reads=(
+    "list 10 load balancers", "list 1,000 load balancers", "list by provisioning_status and project",
+    "a page of 100 behind the 800th", "show a load balancer", "status tree of a small one",
+    "show a pool of 2,000 members"))
 
 
 def small(name: str) -> Document:
@@ -100,45 +113,60 @@ def analyze(side: Side) -> None:
             connection.execute(text("ANALYZE"))
 
 
-def reads(worlds: Sequence[World], tick: Callable[[str], None]) -> Iterator[Figure]:
+def reads(worlds: Sequence[World], form: Form, tick: Tick) -> Iterator[Figure]:
     """Each read by one and by sixteen clients."""
-    for what, path in READS.items():
+    for what in form.reads:
         for clients in CLIENTS:
             tick(f"{what}, {clients}")
-            rates = in_turns(worlds, lambda world, ask=path, many=clients: rate(world.side.url + ask(world), many))
-            name = f"{what}, {clients} client{'s' if clients > 1 else ''}"
-            yield Figure(what=name, unit="/s", ours=rates[0], theirs=rates[1], target=TARGETS.get(what))
+            measure = partial(asking, ask=READS[what], clients=clients, seconds=form.seconds)
+            yield from of_asked(what, clients, in_turns(worlds, form, measure))
 
 
-def rate(url: str, clients: int) -> float:
-    """Requests per second; all must be answered with 200."""
-    seconds = min(LONGEST_SECONDS, max(SECONDS, 2 * clients * first_answer(url)))
-    argv = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s", "--timeout", "60s", url]
-    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    assert "Non-2xx" not in said, f"{url}: {said}"
-    return float(said.partition("Requests/sec:")[2].split()[0])
+def at_once(worlds: Sequence[World], form: Form, tick: Tick) -> Iterator[Figure]:
+    """Creations by sixteen clients."""
+    for what, body in CREATIONS.items():
+        tick(f"{what}, {CLIENTS[-1]}")
+        measure = partial(asking, ask=lambda world: f"{V2}/loadbalancers", clients=CLIENTS[-1], seconds=form.seconds,
+                          body=body)
+        yield from of_asked(what, CLIENTS[-1], in_turns(worlds, form, measure))
 
 
-def first_answer(url: str) -> float:
-    began = time.monotonic()
-    with urllib.request.urlopen(url) as answer:
-        answer.read()
-    return time.monotonic() - began
+def asking(world: World, *, ask: Ask, clients: int, seconds: float, body: Document | None = None) -> Asked:
+    return asked(world.side, ask(world), clients=clients, seconds=seconds, body=body)
 
 
-def in_turns(worlds: Sequence[World], measure: Callable[[World], float]) -> tuple[tuple[float, ...], ...]:
+def of_asked(what: str, clients: int, turns: Sequence[Sequence[Asked]]) -> Iterator[Figure]:
+    """Each number of both sides."""
+    name = f"{what}, {clients} client{'s' if clients > 1 else ''}"
+    for kind, (unit, number) in NUMBERS.items():
+        ours, theirs = (tuple(number(turn[side]) for turn in turns) for side in range(2))
+        yield Figure(what=f"{name}{kind}", unit=unit, ours=ours, theirs=theirs,
+                     target=None if kind else TARGETS.get(what))
+
+
+NUMBERS: dict[str, tuple[str, Callable[[Asked], float]]] = {
+    "": ("/s", lambda it: it.rate),
+    ": median": ("ms", lambda it: it.median_ms),
+    ": 99 of 100 within": ("ms", lambda it: it.p99_ms),
+    ": processor time": ("ms", lambda it: max(it.cpu_ms, 0.01)),
+}
+
+
+def in_turns(worlds: Sequence[World], form: Form, measure: Callable[[World], Asked]) -> list[list[Asked]]:
     """A B, A B …"""
-    values = [[measure(world) for world in worlds] for _ in range(TURNS)]
-    return tuple(zip(*values, strict=True))
+    began, values = time.monotonic(), list[list[Asked]]()
+    while len(values) < form.turns and (not values or time.monotonic() < began + PATIENCE_SECONDS):
+        values.append([measure(world) for world in worlds])
+    return values
 
 
-def writes(worlds: Sequence[World], tick: Callable[[str], None]) -> Iterator[Figure]:
+def writes(worlds: Sequence[World], form: Form, tick: Tick) -> Iterator[Figure]:
     """One request after the other, each answer timed; what the other side needs between two is not."""
     for what, (act, times) in WRITES_OF.items():
         tick(what)
-        runs = [in_ms(world, act, times) for world in worlds]
-        yield Figure(what=f"{what}, median", unit="ms", ours=fifths(runs[0]), theirs=fifths(runs[1]))
-        yield Figure(what=f"{what}, slowest", unit="ms", ours=(max(runs[0]),), theirs=(max(runs[1]),))
+        runs = [in_ms(world, act, max(5, int(times * form.share))) for world in worlds]
+        yield Figure(what=f"{what}: median", unit="ms", ours=fifths(runs[0]), theirs=fifths(runs[1]))
+        yield Figure(what=f"{what}: slowest", unit="ms", ours=(max(runs[0]),), theirs=(max(runs[1]),))
 
 
 def in_ms(world: World, act: "Act", times: int) -> list[float]:
@@ -164,9 +192,16 @@ def fifths(values: Sequence[float]) -> tuple[float, ...]:
 Act = Callable[[Api, World, int], Callable[[], object]]
 
 
+def alone(name: str) -> Document:
+    """A load balancer without children."""
+    return {"loadbalancer": {"name": name, "vip_subnet_id": str(uuid4()), "project_id": PROJECT}}
+
+
+CREATIONS = {"create a load balancer": alone("alone"), "create a whole tree": small("whole")}
+
+
 def create(api: Api, world: World, turn: int) -> Callable[[], object]:
-    wanted = {"loadbalancer": {"name": f"new-{turn}", "vip_subnet_id": str(uuid4()), "project_id": PROJECT}}
-    return partial(api.post, f"{V2}/loadbalancers", wanted)
+    return partial(api.post, f"{V2}/loadbalancers", alone(f"new-{turn}"))
 
 
 def create_tree(api: Api, world: World, turn: int) -> Callable[[], object]:
@@ -179,7 +214,7 @@ def update(api: Api, world: World, turn: int) -> Callable[[], object]:
 
 
 def add_member(api: Api, world: World, turn: int) -> Callable[[], object]:
-    wanted = {"member": a_member(f"203.0.113.{turn + 1}", 8080)}
+    wanted = {"member": a_member(f"203.0.{turn // 250}.{turn % 250 + 1}", 8080)}
     return partial(api.post, f"{V2}/pools/{world.big}/members", wanted)
 
 
@@ -190,8 +225,10 @@ def batch(api: Api, world: World, turn: int) -> Callable[[], object]:
 
 
 def delete(api: Api, world: World, turn: int) -> Callable[[], object]:
-    [made] = api.get(f"{V2}/loadbalancers?name=tree-{turn}")["loadbalancers"]
-    return partial(api.delete, f"{V2}/loadbalancers/{made['id']}?cascade=true")
+    """One of those that were made before."""
+    made = api.get(f"{V2}/loadbalancers?name=tree-{turn}")["loadbalancers"]
+    made = made or [api.post(f"{V2}/loadbalancers", small(f"tree-{turn}"))["loadbalancer"]]
+    return partial(api.delete, f"{V2}/loadbalancers/{made[0]['id']}?cascade=true")
 
 
 WRITES_OF: dict[str, tuple[Act, int]] = {
@@ -201,77 +238,71 @@ WRITES_OF: dict[str, tuple[Act, int]] = {
 }
 
 
-def statements(worlds: Sequence[World], tick: Callable[[str], None]) -> Iterator[Figure]:
+def statements(worlds: Sequence[World], form: Form, tick: Tick) -> Iterator[Figure]:
     """SQL statements of one request, counted by the server; MariaDB alone tells them."""
     if worlds[0].side.engine.dialect.name != "mysql":
         return
-    for what, path in READS.items():
+    acts = {what: reading(READS[what]) for what in form.reads} | {what: act for what, (act, _) in WRITES_OF.items()}
+    for what, act in acts.items():
         tick(f"statements: {what}")
-        counts = [float(questions(world, path(world))) for world in worlds]
+        counts = [float(questions(world, act)) for world in worlds]
         yield Figure(what=f"SQL statements: {what}", unit="", ours=(counts[0],), theirs=(counts[1],))
 
 
-def questions(world: World, path: str) -> int:
-    """Statements that the server was asked during ten requests, for each of them."""
-    api = world.side.api()
-    api.get(path)
-    before = asked(world)
-    for _ in range(10):
-        api.get(path)
-    after = asked(world)
+def reading(ask: Ask) -> "Act":
+    return lambda api, world, _turn: partial(api.get, ask(world))
+
+
+def questions(world: World, act: "Act") -> int:
+    """Statements that the server was asked for one request: the fewest, as others may ask, too."""
+    api, counts = world.side.api(), []
+    for turn in range(1_000, 1_003):
+        request = act(api, world, turn)
+        world.side.settle()
+        before = asked_so_far(world)
+        request()
+        counts.append(asked_so_far(world) - before - 1)
+        world.side.settle()
     api.close()
-    return round((after - before - 1) / 10)
+    return min(counts)
 
 
-def asked(world: World) -> int:
+def asked_so_far(world: World) -> int:
     with world.side.engine.connect() as connection:
         return int(connection.execute(text("SHOW GLOBAL STATUS LIKE 'Questions'")).one()[1])
 
 
-def footprint(worlds: Sequence[World], tick: Callable[[str], None]) -> Iterator[Figure]:
-    """Processor time of a request and memory after all of it."""
-    tick("processor time")
-    path = READS["list 100 load balancers"]
-    costs = in_turns(worlds, lambda world: cost_ms(world, path(world)))
-    yield Figure(what="processor time of listing 100", unit="ms", ours=costs[0], theirs=costs[1])
-    held = [world.side.memory() / 1e6 for world in worlds]
-    yield Figure(what="memory of the api after it all", unit="MB", ours=(held[0],), theirs=(held[1],))
+def memory(worlds: Sequence[World], form: Form, tick: Tick) -> Iterator[Figure]:
+    """What the api's processes hold after all of it, and held at most."""
+    now, peak = ([number(world.side) / 1e6 for world in worlds] for number in (Side.memory, Side.peak_memory))
+    yield Figure(what="memory of the api after it all", unit="MB", ours=(now[0],), theirs=(now[1],))
+    yield Figure(what="most memory of the api", unit="MB", ours=(peak[0],), theirs=(peak[1],))
 
 
-def cost_ms(world: World, path: str) -> float:
-    api, before = world.side.api(), world.side.processor_seconds()
-    for _ in range(20):
-        api.get(path)
-    api.close()
-    return 1000 * (world.side.processor_seconds() - before) / 20
-
-
-PARTS = {"reads": reads, "statements": statements, "writes": writes, "footprint": footprint}
+PARTS = {"reads": reads, "writes": writes, "at-once": at_once, "statements": statements, "memory": memory}
 
 
 @click.command()
-@click.option("--database", type=click.Choice(["mariadb", "postgresql", "sqlite"]), default="mariadb",
-              show_default=True, help="The server that both use.")
+@click.option("--database", type=click.Choice(list(DATABASES)), default="mariadb", show_default=True,
+              help="The server that both use.")
 @click.option("--fleet", type=click.IntRange(1), default=1000, show_default=True, help="Load balancers there are.")
 @click.option("--only", type=click.Choice(list(PARTS)), multiple=True, help="This part alone; may be repeated.")
-@click.option("--docs", type=click.Path(path_type=Path, file_okay=False), help="Write JSON and page there too.")
-def main(database: str, fleet: int, only: Sequence[str], docs: Path | None) -> None:
-    """Both APIs beside each other. Installs the peer from the package registry at the first run; needs wrk."""
-    figures: list[Figure] = []
-    columns = (SpinnerColumn(), "{task.description}", TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress, \
-            tempfile.TemporaryDirectory(prefix="st-bench-") as folder:
-        task = progress.add_task("start both", total=None)
-        facts = machine({"wrk": ["wrk", "-v"]})
-        with both(database, Path(folder)) as sides:
-            progress.update(task, description=f"fill both with {fleet} load balancers")
-            worlds = [fill(side, fleet) for side in sides]
-            for part in only or PARTS:
-                figures += PARTS[part](worlds, lambda text: progress.update(task, description=text))
-            names = (sides[0].name, sides[1].name)
-    report = Report(title=f"The API on {database} with {fleet:,} load balancers", sides=names, facts=facts,
-                    figures=tuple(figures))
-    conclude(report, docs, f"api-{database}-{fleet}")
+@click.option("--short", is_flag=True, help="Fewer requests, and not all kinds.")
+@click.option("--docs", type=click.Path(path_type=Path, file_okay=False), help="Write JSON, page and picture there.")
+def main(database: str, fleet: int, only: Sequence[str], short: bool, docs: Path | None) -> None:
+    """Both APIs beside each other. Installs the peer from the package registry at the first run; needs h2load."""
+    figures, form = list[Figure](), SHORT if short else LONG
+    facts = machine.facts(**VERSIONS[database], h2load=["h2load", "--version"])
+    with ticking("start both") as tick, tempfile.TemporaryDirectory(prefix="st-bench-") as folder, \
+            both(database, Path(folder)) as sides:
+        tick(f"fill both with {fleet} load balancers")
+        worlds = [fill(side, fleet) for side in sides]
+        for part in only or PARTS:
+            figures += PARTS[part](worlds, form, tick)
+        names = (sides[0].name, sides[1].name)
+    facts["of each side"] = f"{WORKERS} worker of granian with {THREADS} threads"
+    conclude(Report(name=f"api-{database}-{fleet}", title=f"The API on {database} with {fleet:,} load balancers",
+                    sides=names, facts=facts, figures=tuple(figures)), docs)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
+from benchmarks import machine
 from benchmarks.client import Api
 from benchmarks.peers import plots
 from benchmarks.peers.api import ROOTS, V2, Ask, World, analyze, create_tree, small
-from benchmarks.peers.compare import Figure, Report, conclude, machine
+from benchmarks.peers.compare import Figure, Report, conclude
 from benchmarks.peers.copies import copy_load_balancer
-from benchmarks.peers.sides import PROJECT, Side, both
+from benchmarks.peers.sides import DATABASES, PROJECT, VERSIONS, Side, both
+from benchmarks.terminal import ticking
 
 REPEATS = 5
+SHORT_SIZES = "100,1000,3000"
 ASKS: dict[str, Ask] = {
     "list 100": lambda world: f"{V2}/loadbalancers?limit=100",
     "list by status": lambda world: f"{V2}/loadbalancers?provisioning_status=ERROR&project_id={PROJECT}",
@@ -65,32 +66,31 @@ def ms(api: Api, path: str) -> float:
 
 
 @click.command()
-@click.option("--database", type=click.Choice(["mariadb", "postgresql", "sqlite"]), default="mariadb",
-              show_default=True, help="The server that both use.")
+@click.option("--database", type=click.Choice(list(DATABASES)), default="mariadb", show_default=True,
+              help="The server that both use.")
 @click.option("--sizes", default="100,1000,10000", show_default=True, help="Load balancers, growing.")
+@click.option("--short", is_flag=True, help="The same, up to 3,000.")
 @click.option("--docs", type=click.Path(path_type=Path, file_okay=False), help="Write JSON, page and pictures there.")
-def main(database: str, sizes: str, docs: Path | None) -> None:
+def main(database: str, sizes: str, short: bool, docs: Path | None) -> None:
     """Both APIs with more and more load balancers."""
-    steps = [int(size) for size in sizes.split(",")]
-    facts, found = machine({}), dict[int, list[dict[str, list[float]]]]()
-    columns = (SpinnerColumn(), "{task.description}", TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress, \
-            tempfile.TemporaryDirectory(prefix="st-bench-") as folder, both(database, Path(folder)) as sides:
-        task = progress.add_task("start")
+    steps = [int(size) for size in (SHORT_SIZES if short else sizes).split(",")]
+    facts, found = machine.facts(**VERSIONS[database]), dict[int, list[dict[str, list[float]]]]()
+    with ticking("start both") as tick, tempfile.TemporaryDirectory(prefix="st-bench-") as folder, \
+            both(database, Path(folder)) as sides:
         worlds, there = [first(side) for side in sides], 1
         for size in steps:
-            progress.update(task, description=f"{size} load balancers")
+            tick(f"{size} load balancers")
             for world in worlds:
                 grow(world, by=size - there)
             found[size] = [answers_ms(world, size) for world in worlds]
             there = size + REPEATS
         names = (sides[0].name, sides[1].name)
-    report = Report(title=f"Answers while a fleet grows, on {database}", sides=names, facts=facts,
-                    figures=tuple(figures(found)))
+    report = Report(name=f"growth-{database}", title=f"Answers while a fleet grows, on {database}", sides=names,
+                    facts=facts, figures=tuple(figures(found)))
     if docs is not None:
         docs.mkdir(parents=True, exist_ok=True)
         draw(found, names, docs / f"growth-{database}-lines.svg")
-    conclude(report, docs, f"growth-{database}")
+    conclude(report, docs)
 
 
 def figures(found: dict[int, list[dict[str, list[float]]]]) -> list[Figure]:

@@ -3,7 +3,6 @@
 
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,17 +16,17 @@ from uuid import uuid4
 import click
 from msgspec import Struct
 from oslo_config import cfg
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 from sqlalchemy import MetaData, insert, select, text, update
 
-from benchmarks.client import until
+from benchmarks import machine
+from benchmarks.client import is_open, until
 from benchmarks.peers import upstream
 from benchmarks.peers.api import V2, small
-from benchmarks.peers.compare import Figure, Report, conclude, machine
+from benchmarks.peers.compare import Figure, Report, conclude
 from benchmarks.peers.copies import copy_load_balancer
-from benchmarks.peers.sides import ROOT, Side, both
+from benchmarks.peers.sides import ROOT, VERSIONS, Side, both, stopped
 from benchmarks.rig import command, family, free_ports, processor_seconds, pss_bytes
+from benchmarks.terminal import ticking
 from statera.agent.identity import Identity
 from statera.config import Settings, load
 from statera.fleet.authority import Authority
@@ -133,8 +132,7 @@ def health_manager(argv: Sequence[str], log: Path) -> Iterator[int]:
     try:
         yield process.pid
     finally:
-        process.terminate()
-        process.wait(60)
+        stopped(process)
 
 
 def ours(side: Side, folder: Path, ids: Sequence[Ids], rounds: int) -> Cost:
@@ -145,15 +143,16 @@ def ours(side: Side, folder: Path, ids: Sequence[Ids], rounds: int) -> Cost:
     file.write_text(side.configuration.read_text() + f"\n[health_manager]\nbind_port = {port}\n")
     wanted = {"endpoint": f"127.0.0.1:{port}", "folder": str(place_of), "rounds": rounds, "nodes": carried}
     with health_manager([command("octavia-health-manager"), "--config-file", str(file)], folder / "hm.log") as pid:
-        wait_for_port(port)
+        until(lambda: is_open("127.0.0.1", port), seconds=60, otherwise=(folder / "hm.log").read_text)
         sender = subprocess.Popen([sys.executable, "-m", "benchmarks.peers.node_reports"], cwd=ROOT, text=True,
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert sender.stdin is not None
-        assert sender.stdout is not None
+        said = sender.stdout
+        assert said is not None
         print(json.dumps(wanted), file=sender.stdin, flush=True)
         try:
-            assert sender.stdout.readline() == "ready\n"
-            return spent(side, pid, len(ids) * rounds, lambda: sender.stdout.readline())  # type: ignore[union-attr]
+            assert said.readline() == "ready\n"
+            return spent(side, pid, len(ids) * rounds, said.readline)
         finally:
             sender.stdin.close()
             sender.wait(30)
@@ -214,48 +213,44 @@ def written(side: Side) -> float:
 WRITES = ("Handler_write", "Handler_update", "Handler_delete")
 
 
-def wait_for_port(port: int) -> None:
-    def is_open() -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return True
-        return False
-
-    until(is_open, seconds=60)
+NUMBERS: dict[str, tuple[str, Callable[[Cost], float]]] = {
+    "reports for each second of a processor": ("/s", lambda cost: cost.reports / cost.processor_seconds),
+    "reports per second on this machine": ("/s", lambda cost: cost.reports / cost.seconds),
+    "rows written for 1,000 reports": ("", lambda cost: 1000 * max(cost.rows, 0.001) / cost.reports),
+    "memory of the health manager": ("MB", lambda cost: cost.memory / 1e6),
+}
+TARGETS = {"reports for each second of a processor": 25.0}
 
 
 def figures(costs: Sequence[tuple[Cost, Cost]]) -> Iterator[Figure]:
     """The same numbers of both sides, turn by turn."""
-    def both_of(number: Callable[[Cost], float]) -> dict[str, tuple[float, ...]]:
-        return {"ours": tuple(number(our) for our, _ in costs), "theirs": tuple(number(their) for _, their in costs)}
-
-    yield Figure(what="reports for each second of a processor", unit="/s", target=25.0,
-                 **both_of(lambda cost: cost.reports / cost.processor_seconds))
-    yield Figure(what="reports per second on this machine", unit="/s",
-                 **both_of(lambda cost: cost.reports / cost.seconds))
-    yield Figure(what="rows written for 1,000 reports", unit="",
-                 **both_of(lambda cost: max(1.0, 1000 * cost.rows) / cost.reports))
-    yield Figure(what="memory of the health manager", unit="MB", **both_of(lambda cost: cost.memory / 1e6))
+    for what, (unit, number) in NUMBERS.items():
+        ours, theirs = (tuple(number(turn[side]) for turn in costs) for side in range(2))
+        yield Figure(what=what, unit=unit, ours=ours, theirs=theirs, target=TARGETS.get(what))
 
 
 @click.command()
 @click.option("--fleet", "size", type=click.IntRange(10), default=500, show_default=True, help="Amphorae.")
 @click.option("--rounds", type=click.IntRange(1), default=40, show_default=True, help="Reports of each of ours.")
 @click.option("--their-rounds", type=click.IntRange(1), default=2, show_default=True, help="The same of the peer's.")
-@click.option("--docs", type=click.Path(path_type=Path, file_okay=False), help="Write JSON and page there too.")
-def main(size: int, rounds: int, their_rounds: int, docs: Path | None) -> None:
+@click.option("--short", is_flag=True, help="Two turns, and one report of each of the peer's.")
+@click.option("--docs", type=click.Path(path_type=Path, file_okay=False), help="Write JSON, page and picture there.")
+def main(size: int, rounds: int, their_rounds: int, short: bool, docs: Path | None) -> None:
     """Both health managers on MariaDB, each fed more than it can work off; every report has news of traffic."""
-    facts, costs = machine({"MariaDB": ["mariadbd", "--version"]}), []
-    columns = (SpinnerColumn(), "{task.description}", TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress, \
-            tempfile.TemporaryDirectory(prefix="st-bench-") as name, both("mariadb", Path(name)) as sides:
-        task = progress.add_task(f"fill both with {size} load balancers")
+    facts, costs = machine.facts(**VERSIONS["mariadb"]), []
+    turns, their_rounds = (2, 1) if short else (TURNS, their_rounds)
+    with ticking("start both") as tick, tempfile.TemporaryDirectory(prefix="st-bench-") as name, \
+            both("mariadb", Path(name)) as sides:
+        tick(f"fill both with {size} load balancers")
         ids = [fleet(side, size) for side in sides]
-        for turn in range(TURNS):
-            progress.update(task, description=f"turn {turn + 1}")
+        for turn in range(turns):
+            tick(f"turn {turn + 1}: ours")
             our = ours(sides[0], Path(name), ids[0], rounds)
+            tick(f"turn {turn + 1}: theirs")
             costs.append((our, theirs(sides[1], Path(name), ids[1], their_rounds)))
         names = (sides[0].name, sides[1].name)
-    conclude(Report(title="Health managers", sides=names, facts=facts, figures=tuple(figures(costs))), docs, "health")
+    conclude(Report(name="health", title="Health managers", sides=names, facts=facts, figures=tuple(figures(costs))),
+             docs)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 from sqlalchemy.engine import Engine, create_engine, make_url
 
 from benchmarks import servers
-from benchmarks.client import Api, Unanswered, until
+from benchmarks.client import Api, answers, until
 from benchmarks.peers import upstream
-from benchmarks.rig import command, family, free_ports, processor_seconds, pss_bytes
+from benchmarks.rig import command, family, free_ports, peak_bytes, processor_seconds, pss_bytes
 from tests.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,12 @@ class Side(Struct, frozen=True, kw_only=True):
         return processor_seconds(self.pids)
 
     def memory(self) -> int:
+        """Bytes, what processes share counted in parts."""
         return pss_bytes(self.pids)
+
+    def peak_memory(self) -> int:
+        """Bytes that each process had at most, summed up."""
+        return peak_bytes(self.pids)
 
     def settle(self) -> None:
         with self.engine.begin() as connection:
@@ -141,28 +146,42 @@ UNLOCK = tuple(
 )
 """Nobody answers the noop provider, so everything would stay PENDING and refuse every further write."""
 
-DATABASES: Mapping[str, Callable[[], contextlib.AbstractContextManager[str]]] = {
-    "mariadb": servers.mariadb, "postgresql": servers.postgresql,
+VERSIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "mariadb": {"MariaDB": ["mariadbd", "--version"]},
+    "postgresql": {"PostgreSQL": ["dpkg-query", "-Wf${Version}", "postgresql-15"]},
+    "sqlite": {"SQLite": [sys.executable, "-c", "import sqlite3; print(sqlite3.sqlite_version)"]},
 }
+"""Commands that tell them."""
 
+
+def _served_by(server: Callable[[], contextlib.AbstractContextManager[str]]) -> "Databases":
+    @contextlib.contextmanager
+    def two(_folder: Path) -> Iterator[list[str]]:
+        with server() as url:
+            yield [_utf8(servers.create_database(url)) for _ in range(2)]
+
+    return two
+
+
+@contextlib.contextmanager
+def _two_files(folder: Path) -> Iterator[list[str]]:
+    yield [f"sqlite:///{folder}/{name}.db" for name in ("statera", "octavia")]
+
+
+Databases = Callable[[Path], contextlib.AbstractContextManager[list[str]]]
+DATABASES: Mapping[str, Databases] = {
+    "mariadb": _served_by(servers.mariadb), "postgresql": _served_by(servers.postgresql), "sqlite": _two_files,
+}
+"""Two empty databases of the kind, for as long as it lasts."""
 
 @contextlib.contextmanager
 def both(database: str, folder: Path, broker: str = "fake://") -> Iterator[tuple[Side, Side]]:
     """The two sides, each with a database on the same server."""
-    with contextlib.ExitStack() as stack:
-        urls = _two_databases(stack, database, folder)
-        ours = stack.enter_context(statera(urls[0], folder))
-        theirs = stack.enter_context(octavia(urls[1], folder, broker))
+    with DATABASES[database](folder) as urls, statera(urls[0], folder) as ours, octavia(
+            urls[1], folder, broker) as theirs:
         yield ours, theirs
         for side in (ours, theirs):
             side.engine.dispose()
-
-
-def _two_databases(stack: contextlib.ExitStack, database: str, folder: Path) -> list[str]:
-    if database == "sqlite":
-        return [f"sqlite:///{folder}/{name}.db" for name in ("statera", "octavia")]
-    server = stack.enter_context(DATABASES[database]())
-    return [_utf8(servers.create_database(server)) for _ in range(2)]
 
 
 def _utf8(url: str) -> str:
@@ -177,21 +196,23 @@ def serving(argv: list[str], port: int, log: Path, settings: Mapping[str, str] |
     with log.open("ab") as output:
         process = subprocess.Popen(argv, stdout=output, stderr=output, env=os.environ | (settings or {}), cwd=ROOT)
     try:
-        until(lambda: _answers(port), seconds=60, otherwise=lambda: log.read_text()[-2000:])
+        until(lambda: answers(f"http://127.0.0.1:{port}"), seconds=60, otherwise=lambda: log.read_text()[-2000:])
         yield process.pid
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        stopped(process)
 
 
-def _answers(port: int) -> bool:
-    api = Api(f"http://127.0.0.1:{port}", "bench", "")
+def stopped(process: "subprocess.Popen[bytes]") -> None:
+    """End it and what it started; who does not go in time is killed."""
+    pids = family([process.pid])
+    process.terminate()
     try:
-        return api.call("GET", "/")[0] == 200
-    except Unanswered:
-        return False
-    finally:
-        api.close()
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(30)
 
 
 def run(argv: list[str], log: Path) -> None:

@@ -7,6 +7,7 @@ Every call outside names a goal, so after a crash between the two the same step 
 from typing import assert_never
 
 from msgspec import structs
+from sqlalchemy import Connection
 
 from statera.controller.steps import (
     Action,
@@ -25,12 +26,15 @@ from statera.controller.steps import (
 from statera.controller.world import World
 from statera.drivers.protocols import AmphoraRequest
 from statera.errors import NotYet
+from statera.model.fleet import ROLES, Role
 from statera.model.guard import guard
 from statera.model.tree import LoadBalancer
-from statera.store import budget, delegated, passes
+from statera.store import budget, delegated, passes, spares
 from statera.store.events import Event, record
 from statera.store.passes import Lease
-from statera.store.seen import compute_zone, flavor_data, load_amphorae, load_nodes, node_of
+from statera.store.seen import compute_zone, count_on_nodes, flavor_data, load_amphorae, node_of
+
+PAIR = ROLES["ACTIVE_STANDBY"]
 
 
 def perform(step: Action, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
@@ -38,7 +42,7 @@ def perform(step: Action, desired: LoadBalancer, world: World, *, lease: Lease) 
     match step:
         case AddAmphora(role):
             with passes.fenced(world.store, lease) as connection:
-                passes.add_amphora(connection, desired.id, role)
+                _add(connection, role, desired, world)
         case SucceedAmphora():
             _succeed(step, desired, world, lease=lease)
         case ChangeRole(id, role):
@@ -76,13 +80,25 @@ def perform(step: Action, desired: LoadBalancer, world: World, *, lease: Lease) 
             assert_never(step)
 
 
+def _add(connection: Connection, role: Role, desired: LoadBalancer, world: World) -> None:
+    """A machine that was made ahead is taken, where one is ready and as good as one of the load balancer's own."""
+    compute, flavor = world.compute, flavor_data(connection, desired.flavor_id)
+    is_special = any(name in flavor for name in compute.built_from) or (compute.keeps_apart and role in PAIR)
+    zone = compute_zone(connection, desired.availability_zone)
+    if not compute.plugs or is_special or not spares.claim(connection, desired.id, role, zone=zone):
+        passes.add_amphora(connection, desired.id, role)
+
+
 def _succeed(step: SucceedAmphora, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
     """Nothing happens when the budget has been spent since the look; the next one finds that."""
     with passes.fenced(world.store, lease) as connection:
         if step.reserve is not None and not budget.spend(
                 connection, per_minute=world.replacements_per_minute, reserve=step.reserve):
             return
-        passes.add_amphora(connection, desired.id, step.role)
+        if step.reserve is None:  # a wish, such as a rotation's: a spare may be as old as what it would replace
+            passes.add_amphora(connection, desired.id, step.role)
+        else:
+            _add(connection, step.role, desired, world)
         record(connection, _about(
             desired, step.id, "replacement_begun", f"amphora {step.id} is being replaced: {step.why}"))
 
@@ -97,7 +113,7 @@ def _plug(step: PlugAmphora, desired: LoadBalancer, world: World, *, lease: Leas
     with world.store.read() as connection:
         node = node_of(connection, step.id)
     if node and world.compute.plugs:
-        world.compute.plug(step.id, ports)
+        world.compute.plug(step.id, ports, load_balancer_id=desired.id)
     elif node and world.network.guards:
         ports = [world.network.bind(step.id, port, node) for port in ports]
     with passes.fenced(world.store, lease) as connection:
@@ -121,7 +137,8 @@ def _place(amphora_id: str, desired: LoadBalancer, world: World, *, lease: Lease
         own = next(amphora for amphora in amphorae if amphora.id == amphora_id)
         flavor = flavor_data(connection, desired.flavor_id)
         request = AmphoraRequest(
-            amphora_id=amphora_id, load_balancer_id=desired.id, nodes=tuple(load_nodes(connection)), ports=own.ports,
+            amphora_id=amphora_id, load_balancer_id=desired.id, nodes=tuple(count_on_nodes(connection)),
+            ports=own.ports,
             beside=tuple(amphora.node_id for amphora in amphorae if amphora.node_id and not amphora.leaving),
             zone=compute_zone(connection, desired.availability_zone), flavor=flavor,
         )

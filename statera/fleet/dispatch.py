@@ -2,10 +2,11 @@
 """Keeps every connected node told: looks at the store when something may have changed, sends what follows."""
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Protocol, TypeVar
@@ -28,8 +29,8 @@ from statera.store.engine import Store
 from statera.store.nodes import overlay_addresses
 from statera.store.placements import Placement
 from statera.store.secrets import Sealer, of_load_balancer
-from statera.store.seen import load_amphorae
-from statera.store.trees import load_tree
+from statera.store.seen import amphorae_of
+from statera.store.trees import load_trees
 from statera.wire import SPEC_VERSION, Applied, LocalNetwork, Overlay, Put, Roster, encode
 
 LOG = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ LOG = logging.getLogger(__name__)
 SWEEP_SECONDS = 10.0
 REST_SECONDS, LONGEST_REST_SECONDS = 0.0002, 1.0
 """The rest after a look: so much for each amphora that was found behind."""
+AT_ONCE = 20
+"""So many load balancers' specs are read and sent before others have their turn."""
 
 Networks = Callable[[Connection], tuple[LocalNetwork, ...]]
 Result = TypeVar("Result")
@@ -93,6 +96,8 @@ class Dispatcher:
         self._sealer = sealer
         self._lock = asyncio.Lock()
         self._known_fabric = Fabric()
+        self._owed: dict[str, None] = {}
+        self._owes = asyncio.Event()
 
     async def run(self, wake: Wake, waiting: Executor, sweep_seconds: float = SWEEP_SECONDS) -> None:
         """Look whenever *wake* says so, and at everything every *sweep_seconds*; *waiting* is its own thread."""
@@ -113,8 +118,22 @@ class Dispatcher:
                 LOG.warning("cannot look at what nodes are to run: %s", error)
                 await asyncio.sleep(0.5)
 
+    async def supply(self) -> None:
+        """Send the specs that are owed to nodes, a few at a time, until cancelled."""
+        while True:
+            await self._owes.wait()
+            try:
+                async with self._lock:
+                    await self._pay()
+            except SQLAlchemyError as error:
+                LOG.warning("cannot look up what nodes are to run: %s", error)
+                await asyncio.sleep(0.5)
+
     async def welcome(self, session: Session) -> None:
-        """Tell a node that has just connected everything, and take in what it runs."""
+        """Tell a node that has just connected what it is to carry, and take in what it runs.
+
+        The specs that it lacks follow by `supply`: it is not to wait for those, nor others for it.
+        """
         async with self._lock:
             mine, fabric, spared = await self._read(lambda connection: (
                 mine := placed.on_node(connection, session.node_id), self._fabric(connection),
@@ -122,7 +141,7 @@ class Dispatcher:
             for placement in mine:
                 self._note_running(session, placement)
             self._note_strays(session, spared)
-            await self._tell({session: session.everything(mine, spared)}, fabric)
+            self._tell({session: session.everything(mine, spared)}, fabric)
 
     async def look(self) -> int:
         """Tell nodes what has changed for load balancers with something under way; returns how much that was."""
@@ -136,7 +155,8 @@ class Dispatcher:
                 session for session in self._welcomed()
                 if session.node_id in by_node or fabric != self._known_fabric]
             self._known_fabric = fabric
-            await self._tell({session: session.changes(by_node[session.node_id]) for session in concerned}, fabric)
+            self._tell({session: session.changes(by_node[session.node_id]) for session in concerned}, fabric)
+            await self._pay()
         return len(found)
 
     async def sweep(self) -> None:
@@ -151,8 +171,9 @@ class Dispatcher:
             ours = [session for session in welcomed if session.node_id in nodes]
             for session in ours:
                 self._note_strays(session, spared[session])
-            await self._tell({
+            self._tell({
                 session: session.everything(by_node[session.node_id], spared[session]) for session in ours}, fabric)
+            await self._pay()
         self._ledger.note(("", self._manager_id, "vouch"), partial(reports.vouch, manager_id=self._manager_id))
         for session in set(welcomed) - set(ours):
             session.close("this node is removed or connected elsewhere")
@@ -163,7 +184,8 @@ class Dispatcher:
     def _fabric(self, connection: Connection) -> Fabric:
         return Fabric(self._networks(connection), overlay_addresses(connection))
 
-    async def _tell(self, orders: Mapping[Session, Orders], fabric: Fabric) -> None:
+    def _tell(self, orders: Mapping[Session, Orders], fabric: Fabric) -> None:
+        """Tell nodes what they are to carry, and owe them the specs that they lack."""
         for session, order in orders.items():
             session.tell(Roster(
                 amphorae=tuple(sorted(order.amphorae)), networks=fabric.networks,
@@ -173,13 +195,28 @@ class Dispatcher:
             ))
             for amphora_id in order.gone:
                 self.note_gone(session, amphora_id)
-        behind = {lb_id for order in orders.values() for lb_id in order.behind}
-        if not behind:
-            return
-        able = {session.node_id: session for session in orders if self._is_able(session, orders[session])}
-        for message in await self._read(partial(
-            _messages, load_balancer_ids=behind, node_ids=able.keys(), sealer=self._sealer)):
-            able[message.node_id].put(message.amphora_id, message.version, message.data)
+            if order.behind and self._is_able(session, order):
+                self._owe(order.behind)
+
+    def _owe(self, load_balancer_ids: Iterable[str]) -> None:
+        for lb_id in load_balancer_ids:
+            self._owed.pop(lb_id, None)
+            self._owed[lb_id] = None
+            self._owes.set()
+
+    async def _pay(self) -> None:
+        """Send specs of the few load balancers that came last: who changes something now waits for nobody else."""
+        chosen = list(itertools.islice(reversed(self._owed), AT_ONCE))
+        able = {session.node_id: session for session in self._welcomed() if _reads_our_specs(session)}
+        messages = await self._read(partial(
+            _messages, load_balancer_ids=chosen, node_ids=able.keys(), sealer=self._sealer)) if chosen else []
+        for message in messages:
+            if message.amphora_id in able[message.node_id].placed:
+                able[message.node_id].put(message.amphora_id, message.version, message.data)
+        for lb_id in chosen:
+            del self._owed[lb_id]
+        if not self._owed:
+            self._owes.clear()
 
     def _note_strays(self, session: Session, spared: frozenset[str]) -> None:
         if spared != session.strays:
@@ -206,7 +243,7 @@ class Dispatcher:
 
     def _is_able(self, session: Session, order: Orders) -> bool:
         """Whether the node's agent reads our specs; if not, its load balancers say so."""
-        if SPEC_VERSION in session.hello.spec_versions:
+        if _reads_our_specs(session):
             return True
         failure = (
             f"the agent {session.hello.agent_version} on {session.hello.hostname} is too old for this"
@@ -227,6 +264,10 @@ class Dispatcher:
         return await asyncio.get_running_loop().run_in_executor(self._threads, read)
 
 
+def _reads_our_specs(session: Session) -> bool:
+    return SPEC_VERSION in session.hello.spec_versions
+
+
 def _by_node(found: Sequence[Placement]) -> defaultdict[str, list[Placement]]:
     by_node: defaultdict[str, list[Placement]] = defaultdict(list)
     for placement in found:
@@ -239,11 +280,9 @@ def _messages(
 ) -> list[Message]:
     """The newest specs of the load balancers' amphorae on the nodes, encoded."""
     messages = []
-    for lb_id in load_balancer_ids:
-        lb = load_tree(connection, lb_id)
-        if lb is None:
-            continue
-        everyone = load_amphorae(connection, lb_id)
+    amphorae = amphorae_of(connection, load_balancer_ids)
+    for lb in load_trees(connection, load_balancer_ids):
+        everyone = amphorae[lb.id]
         opened = _opened(connection, lb, sealer)
         flavor = limits.of_flavor(connection, lb.flavor_id)
         for amphora in everyone:

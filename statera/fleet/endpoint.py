@@ -111,6 +111,7 @@ class Endpoint:
             if not await self._in_thread(partial(self._connected, session)):
                 raise BadMessage("not enrolled any more")
             await self._dispatcher.welcome(session)
+            session.heard_at = time.monotonic()
             LOG.info("node %s (%s) connected", session.node_id, session.hello.hostname)
             await self._listen(session, socket)
         finally:

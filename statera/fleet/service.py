@@ -90,6 +90,7 @@ class Service:
             raise SetupError(f"cannot listen on [health_manager] bind_ip and bind_port: {error}") from error
         self._tasks = [asyncio.create_task(work) for work in (
             self.ledger.run(), self.dispatcher.run(self._wake, self._waiting, self._sweep_seconds),
+            self.dispatcher.supply(),
             self.judge.run(), self._intake.store_totals(), self._door.run())]
         LOG.info("health manager %s listens on %s:%d", self.manager_id, own.bind_ip, self.port)
 
@@ -114,7 +115,9 @@ class Service:
             pool.shutdown()
 
     def _heard_at(self) -> dict[str, float]:
-        return {node_id: session.heard_at for node_id, session in self.sessions.items()}
+        """Who waits for a welcome is not listened to yet: the silence is ours."""
+        now = time.monotonic()
+        return {node_id: session.heard_at if session.is_welcomed else now for node_id, session in self.sessions.items()}
 
     def _begin_anew(self) -> None:
         self._part(tuple(self.sessions), "a backup was restored: everything is told anew")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read what is there: amphorae and nodes as the records of `model.fleet`."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct, convert, json
@@ -42,7 +43,7 @@ AMPHORAE = (
         func.coalesce(is_heard(), False).label("node_heard"),
     )
     .outerjoin(nodes, nodes.c.id == amphorae.c.node_id)
-    .where(amphorae.c.load_balancer_id == bindparam("id"), amphorae.c.deleted_at.is_(None))
+    .where(amphorae.c.load_balancer_id.in_(bindparam("ids", expanding=True)), amphorae.c.deleted_at.is_(None))
     .order_by(amphorae.c.created_at, amphorae.c.id)
 )
 PLACED = (
@@ -52,18 +53,33 @@ PLACED = (
 )
 NODES = select(
     nodes.c.id, nodes.c.name, nodes.c.zone, nodes.c.drained, is_heard().label("heard"), is_lost().label("lost"),
-    PLACED.label("amphorae"),
 ).order_by(nodes.c.name)
+COUNTED_NODES = NODES.add_columns(PLACED.label("amphorae"))
+"""Reads about as many rows as there are amphorae: for the one who chooses among nodes."""
 
 
 def load_amphorae(connection: Connection, load_balancer_id: str) -> list[Amphora]:
     """The load balancer's amphorae that are not removed yet, oldest first. One statement."""
-    return _records(connection.execute(AMPHORAE, {"id": load_balancer_id}).mappings().all(), Amphora)
+    return amphorae_of(connection, [load_balancer_id])[load_balancer_id]
+
+
+def amphorae_of(connection: Connection, load_balancer_ids: Collection[str]) -> defaultdict[str, list[Amphora]]:
+    """The same by load balancer. One statement."""
+    found: defaultdict[str, list[Amphora]] = defaultdict(list)
+    for amphora in _records(
+            connection.execute(AMPHORAE, {"ids": list(load_balancer_ids)}).mappings().all(), Amphora):
+        found[amphora.load_balancer_id].append(amphora)
+    return found
 
 
 def load_nodes(connection: Connection) -> list[Node]:
-    """Every enrolled node with the number of amphorae on it, by name. One statement."""
+    """Every enrolled node by name, what is on it left uncounted. One statement."""
     return _records(connection.execute(NODES).mappings().all(), Node)
+
+
+def count_on_nodes(connection: Connection) -> list[Node]:
+    """The same with the number of amphorae on each. One statement."""
+    return _records(connection.execute(COUNTED_NODES).mappings().all(), Node)
 
 
 def node_of(connection: Connection, amphora_id: str) -> str | None:

@@ -2,7 +2,7 @@
 """Read one load balancer with all that hangs on it, in a fixed number of statements."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct, convert, structs
@@ -14,15 +14,18 @@ from statera.store import tables
 Record = TypeVar("Record", bound=Struct)
 
 
-ROOT = select(tables.load_balancers).where(
-    tables.load_balancers.c.id == bindparam("id"), tables.load_balancers.c.deleted_at.is_(None)
+ROOTS = select(tables.load_balancers).where(
+    tables.load_balancers.c.id.in_(bindparam("ids", expanding=True)), tables.load_balancers.c.deleted_at.is_(None)
 )
 BELOW = {
-    table.name: select(table).where(table.c.load_balancer_id == bindparam("id"))
+    table.name: select(table).where(table.c.load_balancer_id.in_(bindparam("ids", expanding=True)))
     .order_by(table.c.created_at, table.c.id)
     for table in tables.TREE
 }
 """Built once: every pass and every spec reads them."""
+
+Rows = Mapping[str, Sequence[RowMapping]]
+"""What hangs on a load balancer, by table."""
 
 
 def load_tree(
@@ -34,13 +37,27 @@ def load_tree(
     creation, policies by position. Seven statements, whatever the size; one if *known*, an earlier look,
     was taken after the last wish was made and the last one done, for then the same still hangs on it.
     """
-    this = {"id": load_balancer_id}
-    row = connection.execute(ROOT, this).mappings().one_or_none()
+    this = {"ids": [load_balancer_id]}
+    row = connection.execute(ROOTS, this).mappings().one_or_none()
     if row is None:
         return None
     if known and (known.wanted_version, known.done_version) == (row["wanted_version"], row["done_version"]):
         return _record(LoadBalancer, row, listeners=known.listeners, pools=known.pools)
-    below = {name: connection.execute(children, this).mappings().all() for name, children in BELOW.items()}
+    return _tree(row, {name: connection.execute(children, this).mappings().all() for name, children in BELOW.items()})
+
+
+def load_trees(connection: Connection, load_balancer_ids: Collection[str]) -> list[LoadBalancer]:
+    """The same of several at once, those that are no more left out. Seven statements, however many they are."""
+    these = {"ids": list(load_balancer_ids)}
+    roots = connection.execute(ROOTS, these).mappings().all()
+    below: defaultdict[str, dict[str, list[RowMapping]]] = defaultdict(lambda: {name: [] for name in BELOW})
+    for name, children in BELOW.items():
+        for child in connection.execute(children, these).mappings():
+            below[child["load_balancer_id"]][name].append(child)
+    return [_tree(row, below[row["id"]]) for row in roots]
+
+
+def _tree(row: RowMapping, below: Rows) -> LoadBalancer:
     rules = _grouped(below["l7rules"], "l7policy_id", L7Rule)
     policies = _grouped(below["l7policies"], "listener_id", L7Policy, rules=rules)
     members = _grouped(below["members"], "pool_id", Member)

@@ -18,10 +18,9 @@ from statera.agent.announce import announce
 from statera.agent.files import Home, write
 from statera.agent.flows import Enter
 from statera.model.fleet import Role
+from statera.model.guard import SUCCESSION_PORT
 from statera.wire import Spec
 
-PORT = 1024
-"""Below the ports that connections to members use, and not that of HAProxy's peers."""
 FIRST_SECONDS, LAST_SECONDS = 0.2, 5.0
 WORDS = b"statera step back "
 
@@ -86,7 +85,7 @@ class Succession:
         while (spec := self._spec) and spec.predecessors and self._socket:
             for one in spec.predecessors:
                 try:
-                    self._socket.sendto(WORDS + one.amphora_id.encode(), (one.ip, PORT))
+                    self._socket.sendto(WORDS + one.amphora_id.encode(), (one.ip, SUCCESSION_PORT))
                 except OSError as error:
                     _log.info("amphora %s does not reach %s: %s", spec.amphora_id, one.ip, error)
             await asyncio.sleep(pause)
@@ -112,7 +111,7 @@ def bind(amphora_id: str, address: str) -> socket.socket:
     with namespace.inside(amphora_id):
         made = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
-        made.bind((address, PORT))
+        made.bind((address, SUCCESSION_PORT))
     except OSError:
         made.close()
         raise

@@ -16,10 +16,12 @@ TRANSPORTS = {"UDP": "udp", "SCTP": "sctp"}
 ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 PEERS_PORT = 1025
 """Where the HAProxy of a pair's other amphora asks for stick tables."""
+SUCCESSION_PORT = 1024
+"""Where an amphora is told of its successor; below the ports that connections to members use."""
 
 
 class Door(Struct, frozen=True):
-    """What comes in: a transport, its port (None for all) and from where; *cidr* None is the other one of a pair."""
+    """What comes in: a transport, its port (None for all) and from where; *cidr* None is another amphora."""
 
     protocol: str
     port: int | None = None
@@ -55,7 +57,8 @@ def to_listeners(lb: LoadBalancer) -> Iterator[Door]:
 
 
 def between(lb: LoadBalancer) -> Iterator[Door]:
-    """What the two of a pair tell each other."""
+    """What the load balancer's amphorae tell each other: one its successor, the two of a pair much more."""
+    yield Door("udp", SUCCESSION_PORT)
     if lb.topology == "ACTIVE_STANDBY":
         yield Door("vrrp")
         yield Door("tcp", PEERS_PORT)

@@ -3,10 +3,11 @@
 
 import pytest
 
-from statera.model.guard import PEERS_PORT, Door, guard
+from statera.model.guard import PEERS_PORT, SUCCESSION_PORT, Door, guard
 from statera.model.tree import AdditionalVip, Listener, LoadBalancer
 from statera.render import haproxy
 
+SUCCESSORS = Door("udp", SUCCESSION_PORT)
 PAIR_DOORS = (Door("vrrp"), Door("tcp", PEERS_PORT))
 
 
@@ -22,7 +23,7 @@ def load_balancer(*listeners, **facts):
 
 
 @pytest.mark.parametrize(("lb", "doors"), [
-    pytest.param(load_balancer(), (), id="no listener, no door"),
+    pytest.param(load_balancer(), (), id="no listener, no door for clients"),
     pytest.param(load_balancer(listener()), (Door("tcp", 80, "0.0.0.0/0"),), id="anybody may ask a web site"),
     pytest.param(load_balancer(listener("UDP", 53)), (Door("udp", 53, "0.0.0.0/0"),), id="names over UDP"),
     pytest.param(load_balancer(listener(allowed_cidrs=("10.1.0.0/16", "10.2.0.0/16"))),
@@ -37,7 +38,7 @@ def load_balancer(*listeners, **facts):
                  id="the tenant's own groups decide about clients"),
 ])
 def test_doors(lb, doors):
-    assert guard(lb).doors == doors
+    assert guard(lb).doors == (SUCCESSORS, *doors)
 
 
 def test_the_mark_tells_guards_apart():

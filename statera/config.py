@@ -298,6 +298,9 @@ class HouseKeeping(Struct, frozen=True, kw_only=True):
     release_orphans: Annotated[
         bool, doc("Release what two looks in a row found without an owner; else only tell.")
     ] = True
+    spare_amphora_pool_size: Annotated[
+        int, Meta(ge=0), doc("nova: machines of amphorae kept booted for whoever needs one, in each availability zone.")
+    ] = 0
     certificate_warning_days: Annotated[
         int, doc("Days before a certificate in use runs out that an event says so.")
     ] = 14

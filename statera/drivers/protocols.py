@@ -75,14 +75,15 @@ class Vip(Struct, frozen=True, kw_only=True):
 
 
 class AmphoraRequest(Struct, frozen=True, kw_only=True):
-    """An amphora that needs a node. *beside* are nodes of the same load balancer: better not those.
+    """An amphora that needs a node, a spare one without *load_balancer_id*. *beside* are nodes of the same load
+    balancer: better not those.
 
     *nodes* are the enrolled ones, for drivers that choose among them, *ports* the amphora's, for those that make
     one, *flavor* the data of the load balancer's flavor.
     """
 
     amphora_id: str
-    load_balancer_id: str
+    load_balancer_id: str | None
     nodes: tuple[Node, ...] = ()
     beside: tuple[str, ...] = ()
     zone: str | None = None
@@ -91,13 +92,14 @@ class AmphoraRequest(Struct, frozen=True, kw_only=True):
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """What administrators are told about the server that carries an amphora alone."""
+    """What administrators are told about the server of an amphora; *host_id* stands for its hypervisor."""
 
     compute_id: str
     lb_network_ip: str
     image_id: str | None = None
     compute_flavor: str | None = None
     cached_zone: str | None = None
+    host_id: str | None = None
     cert_expiration: datetime | None = None
 
 
@@ -106,12 +108,14 @@ class Compute(Protocol):
 
     Without *has_nodes* no node ever carries an amphora: the controller itself says that it runs. One that *plugs*
     gives each amphora a machine of its own, with its ports, which ends with it; else nodes plug ports, which
-    are bound to them. When a flavor's fields named in *built_from* change, an amphora has to be made anew.
+    are bound to them. When a flavor's fields named in *built_from* change, an amphora has to be made anew. One that
+    *keeps_apart* makes no two of a pair on one host, come what may.
     """
 
     has_nodes: bool
     plugs: bool
     built_from: tuple[str, ...]
+    keeps_apart: bool
 
     def ensure_node(self, request: AmphoraRequest) -> str | None:
         """The id of the node that is to carry the amphora; None while it is still being made.
@@ -119,8 +123,11 @@ class Compute(Protocol):
         Raise `TryAgain` ("no node …") when nothing can carry it now.
         """
 
-    def plug(self, amphora_id: str, ports: Sequence[Port]) -> None:
-        """Give the amphora's machine these ports and no others; for drivers that say that they plug."""
+    def plug(self, amphora_id: str, ports: Sequence[Port], *, load_balancer_id: str) -> None:
+        """Give the amphora's machine these ports and no others, and have it say whose it is; for drivers that plug."""
+
+    def newest(self) -> Mapping[str, str]:
+        """What a machine is made from now where no flavor says: fields of `Machine`. Empty without machines."""
 
     def machine(self, amphora_id: str) -> Machine | None:
         """The amphora's own server; None where it shares a node with others."""
@@ -128,8 +135,8 @@ class Compute(Protocol):
     def ensure_absent(self, amphora_id: str) -> None:
         """Remove what was made for the amphora alone; one that is already gone is success."""
 
-    def forget(self, load_balancer_id: str) -> None:
-        """Remove what was made for the load balancer as a whole, after its amphorae."""
+    def forget(self, load_balancer_id: str | None) -> None:
+        """Remove what was made for the load balancer as a whole, after its amphorae; None stands for spare ones."""
 
     def owned(self) -> Sequence[Owned]:
         """All that was ever made by this driver and is still there, whoever it was made for."""
@@ -173,6 +180,9 @@ class Network(Protocol):
 
     def release_vip(self, load_balancer_id: str) -> None:
         """Delete the port that `allocate_vip` made; a tenant's own port is only freed."""
+
+    def discard_port(self, port_id: str) -> None:
+        """Delete a port that a provider's driver made and does not need; one that is not there is success."""
 
     def ensure_amphora_port(self, amphora_id: str, subnet_id: str, vips: Sequence[str] = ()) -> Port:
         """A port of the amphora in the subnet, `octavia-lb-vrrp-<amphora id>` when it answers for *vips*.

@@ -83,6 +83,32 @@ class Node(Struct, frozen=True, kw_only=True):
     zone: str | None = None
 
 
+SPARE = "SPARE"
+"""What stands in the place of a role while an amphora is nobody's."""
+
+
+class Spare(Struct, frozen=True, kw_only=True):
+    """An amphora that is nobody's yet: its machine is made ahead, in *zone*, and named after it.
+
+    `node_id` is there once its agent has joined. `image_id` and `compute_flavor` are what it was made from, None
+    where that is not known.
+    """
+
+    id: str
+    zone: str | None = None
+    node_id: str | None = None
+    heard: bool = False
+    lost: bool = False
+    leaving: bool = False
+    image_id: str | None = None
+    compute_flavor: str | None = None
+    host_id: str | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        return self.heard and not self.leaving
+
+
 class Owned(Struct, frozen=True, kw_only=True):
     """Something outside that was made for a load balancer or an amphora, as it says itself by its name or tag.
 

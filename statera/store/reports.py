@@ -242,7 +242,8 @@ def _failed(connection: Connection, lb: AnyRow, fact: Applied) -> None:
 def _carried_by(node_ids: Collection[str]) -> Select[str]:
     """The load balancers with an amphora that stays on one of the nodes."""
     return select(amphorae.c.load_balancer_id).where(
-        amphorae.c.node_id.in_(node_ids), ~amphorae.c.leaving, amphorae.c.deleted_at.is_(None)
+        amphorae.c.node_id.in_(node_ids), ~amphorae.c.leaving, amphorae.c.deleted_at.is_(None),
+        amphorae.c.load_balancer_id.is_not(None),
     )
 
 

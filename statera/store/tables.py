@@ -348,7 +348,7 @@ amphorae = Table(
     "amphorae",
     metadata,
     _id(),
-    # controller
+    # controller; housekeeping while an amphora is a spare one, which has no load balancer
     Column("load_balancer_id", String(36), ForeignKey("load_balancers.id", ondelete="SET NULL"), index=True),
     Column("role", String(16), nullable=False),
     Column("born_version", BigInteger, nullable=False),
@@ -360,6 +360,7 @@ amphorae = Table(
     Column("image_id", String(36)),
     Column("compute_flavor", String(255)),
     Column("cached_zone", String(255)),
+    Column("host_id", String(64)),
     Column("lb_network_ip", String(64)),
     Column("cert_expiration", Moment),
     Column("created_at", Moment, nullable=False),
@@ -382,6 +383,13 @@ budgets = Table(  # controller: how far ahead of the clock what was spent reache
     metadata,
     Column("name", String(32), primary_key=True),
     Column("spent_until_ms", BigInteger, nullable=False),
+)
+
+turns = Table(  # housekeeping: what one process at a time does, and until when it is its turn
+    "turns",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("until_ms", BigInteger, nullable=False),
 )
 
 rotations = Table(  # an operator wishes one, the controller paces it

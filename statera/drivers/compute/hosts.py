@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Enrolled Linux hosts as nodes: many amphorae each, chosen here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 from statera.drivers.protocols import AmphoraRequest, Machine
@@ -15,6 +15,7 @@ class Hosts:
     has_nodes = True
     plugs = False
     built_from: tuple[str, ...] = ()
+    keeps_apart = False
 
     def ensure_node(self, request: AmphoraRequest) -> str | None:
         """The emptiest usable node, one without an amphora of the same load balancer if there is one.
@@ -27,8 +28,11 @@ class Hosts:
         return min(usable, key=lambda node: (
             node.id in request.beside, node.amphorae, sha256(f"{request.amphora_id}{node.id}".encode()).digest())).id
 
-    def plug(self, amphora_id: str, ports: Sequence[Port]) -> None:
+    def plug(self, amphora_id: str, ports: Sequence[Port], *, load_balancer_id: str) -> None:
         """The node's agent plugs."""
+
+    def newest(self) -> Mapping[str, str]:
+        return {}
 
     def machine(self, amphora_id: str) -> Machine | None:
         return None
@@ -36,7 +40,7 @@ class Hosts:
     def ensure_absent(self, amphora_id: str) -> None:
         """The node's agent removes the amphora itself, because it is no longer on its roster."""
 
-    def forget(self, load_balancer_id: str) -> None:
+    def forget(self, load_balancer_id: str | None) -> None:
         """Nothing is made for load balancers."""
 
     def owned(self) -> Sequence[Owned]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Amphorae that only pretend: for API tests and for simulations of many load balancers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_OID, uuid5
 
@@ -18,12 +18,16 @@ class NoopCompute:
     has_nodes = False
     plugs = False
     built_from: tuple[str, ...] = ()
+    keeps_apart = False
 
     def ensure_node(self, request: AmphoraRequest) -> str | None:
         return None
 
-    def plug(self, amphora_id: str, ports: Sequence[Port]) -> None:
+    def plug(self, amphora_id: str, ports: Sequence[Port], *, load_balancer_id: str) -> None:
         """There is nothing to plug into."""
+
+    def newest(self) -> Mapping[str, str]:
+        return {}
 
     def machine(self, amphora_id: str) -> Machine | None:
         """A server as the cloud would show it; its id is derived from the amphora's."""
@@ -36,7 +40,7 @@ class NoopCompute:
     def ensure_absent(self, amphora_id: str) -> None:
         """Nothing was made."""
 
-    def forget(self, load_balancer_id: str) -> None:
+    def forget(self, load_balancer_id: str | None) -> None:
         """Nothing is made for load balancers."""
 
     def owned(self) -> Sequence[Owned]:

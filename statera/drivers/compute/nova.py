@@ -19,10 +19,13 @@ from statera.drivers.protocols import AmphoraRequest, Machine
 from statera.errors import GiveUp, TryAgain
 from statera.model.fleet import Node, Owned, Port
 
-NAME, GROUP = "amphora-{}", "octavia-lb-{}"
+NAME, GROUP, SPARES = "amphora-{}", "octavia-lb-{}", "spares"
 NAMED = re.compile(r"amphora-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 MADE_BY = {"made_by": "statera"}
 """Metadata of all our servers: another load-balancing service of the cloud may use the same names."""
+
+FULL_GROUP = 10
+"""Members of a server group by Nova's default quota. Spares never leave theirs, also when somebody has them."""
 
 VERSION = {"OpenStack-API-Version": "compute 2.15", "X-OpenStack-Nova-API-Version": "2.15"}
 """The oldest that knows soft anti-affinity."""
@@ -53,6 +56,7 @@ class NovaServers:
         self._cinder = cinder
         self._endpoints = tuple(endpoints)
         self._invite = invite
+        self.keeps_apart = settings.enable_anti_affinity and settings.anti_affinity_policy == "anti-affinity"
 
     def ensure_node(self, request: AmphoraRequest) -> str | None:
         """The machine's node once it has connected.
@@ -72,7 +76,7 @@ class NovaServers:
                                             "another one is made")
         return None
 
-    def plug(self, amphora_id: str, ports: Sequence[Port]) -> None:
+    def plug(self, amphora_id: str, ports: Sequence[Port], *, load_balancer_id: str) -> None:
         server = self._find(NAME.format(amphora_id))
         if server is None:
             return  # the next one is born with them
@@ -85,21 +89,29 @@ class NovaServers:
         for one in own:
             if one["port_id"] not in wanted:
                 self.nova.remove(f"{path}/{one['port_id']}")
+        mine = {"load_balancer_id": load_balancer_id}
+        if not server["metadata"].items() >= mine.items():
+            self.nova.ask("POST", f"/servers/{server['id']}/metadata", json={"metadata": mine}, headers=VERSION)
+
+    def newest(self) -> Mapping[str, str]:
+        booted = {} if self._by_volume else {"image_id": self._image(self._worker.amp_image_tag)}
+        return {**booted, "compute_flavor": self._worker.amp_flavor_id}
 
     def machine(self, amphora_id: str) -> Machine | None:
         server = self._find(NAME.format(amphora_id))
         return None if server is None else Machine(
             compute_id=server["id"], lb_network_ip=self._management_ip(server) or "",
             image_id=(server["image"] or {}).get("id"), compute_flavor=server["flavor"]["id"],
-            cached_zone=server.get("OS-EXT-AZ:availability_zone"))
+            cached_zone=server.get("OS-EXT-AZ:availability_zone"), host_id=server.get("hostId") or None)
 
     def ensure_absent(self, amphora_id: str) -> None:
         server = self._find(NAME.format(amphora_id))
         if server is not None:
             self.nova.remove(f"/servers/{server['id']}")
 
-    def forget(self, load_balancer_id: str) -> None:
-        for group in self._groups(load_balancer_id) if self._settings.enable_anti_affinity else ():
+    def forget(self, load_balancer_id: str | None) -> None:
+        grouped = load_balancer_id is None or self._settings.enable_anti_affinity
+        for group in self._groups(load_balancer_id or SPARES) if grouped else ():
             self.nova.remove(f"/os-server-groups/{group['id']}")
 
     def owned(self) -> Sequence[Owned]:
@@ -125,19 +137,23 @@ class NovaServers:
                 *({"port": id} for id in dict.fromkeys(port.port_id for port in request.ports)),
             ],
             "config_drive": True, "user_data": b64encode(self._user_data(name).encode()).decode(),
-            "metadata": {**MADE_BY, "load_balancer_id": request.load_balancer_id},
+            "metadata": {**MADE_BY, **({"load_balancer_id": owner} if (owner := request.load_balancer_id) else {})},
             **self._disk(image_id),
             **({"security_groups": groups} if groups else {}),
             **({"key_name": worker.amp_ssh_key_name} if worker.amp_ssh_key_name else {}),
         }
         if zone := request.zone or self._settings.availability_zone:
             server["availability_zone"] = zone
-        hints = {"group": self._group(request.load_balancer_id)} if self._settings.enable_anti_affinity else {}
+        group = self._group_of(request.load_balancer_id)
         self.nova.ask("POST", "/servers", headers=VERSION, json={
-            "server": server, **({"os:scheduler_hints": hints} if hints else {})})
+            "server": server, **({"os:scheduler_hints": {"group": group}} if group else {})})
+
+    @property
+    def _by_volume(self) -> bool:
+        return self._worker.volume_driver == "volume_cinder_driver"
 
     def _disk(self, image_id: str) -> Json:
-        if self._worker.volume_driver != "volume_cinder_driver":
+        if not self._by_volume:
             return {"imageRef": image_id}
         kind = {"volume_type": self._cinder.volume_type} if self._cinder.volume_type else {}
         return {"imageRef": "", "block_device_mapping_v2": [{
@@ -161,17 +177,27 @@ class NovaServers:
                                           "`statera image build` and `statera image upload` make one")
         return str(found[0]["id"])
 
-    def _group(self, load_balancer_id: str) -> str:
-        """The server group that keeps the two of a pair apart."""
-        for group in self._groups(load_balancer_id):
-            return str(group["id"])
+    def _group_of(self, load_balancer_id: str | None) -> str | None:
+        """The server group that keeps the two of a pair apart, or spreads spares where that is possible."""
+        if load_balancer_id is None:
+            return self._group(SPARES, policy="soft-anti-affinity", room_for=FULL_GROUP)
+        if not self._settings.enable_anti_affinity:
+            return None
+        return self._group(load_balancer_id, policy=self._settings.anti_affinity_policy)
+
+    def _group(self, whose: str, *, policy: str, room_for: int | None = None) -> str:
+        """The group's id; one that is full gives way to a new one, and its members stay where they are."""
+        for group in self._groups(whose):
+            if room_for is None or len(group["members"]) < room_for:
+                return str(group["id"])
+            self.nova.remove(f"/os-server-groups/{group['id']}")
         made = self.nova.ask("POST", "/os-server-groups", headers=VERSION, json={"server_group": {
-            "name": GROUP.format(load_balancer_id), "policies": [self._settings.anti_affinity_policy]}})
+            "name": GROUP.format(whose), "policies": [policy]}})
         return str(made["server_group"]["id"])
 
-    def _groups(self, load_balancer_id: str) -> list[Json]:
+    def _groups(self, whose: str) -> list[Json]:
         found = self.nova.ask("GET", "/os-server-groups", headers=VERSION)["server_groups"]
-        return [group for group in found if group["name"] == GROUP.format(load_balancer_id)]
+        return [group for group in found if group["name"] == GROUP.format(whose)]
 
     # Looking.
 

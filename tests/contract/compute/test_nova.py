@@ -41,7 +41,10 @@ class Town(Service):
         if method == "POST" and not rest and self.denied:
             return Reply(403, self.denied, "", self.denied["forbidden"]["message"])
         if method == "POST" and not rest:
-            return self._boot(json["server"])
+            return self._boot(json["server"], json.get("os:scheduler_hints", {}))
+        if rest[1:] == ["metadata"]:
+            self.servers[rest[0]]["metadata"].update(json["metadata"])
+            return Reply(200, json)
         if "os-interface" in rest:
             return self._interfaces(method, rest, json)
         if method == "DELETE":
@@ -53,7 +56,7 @@ class Town(Service):
 
     def _groups(self, method, rest, json, query):
         if method == "POST":
-            made = {"id": str(uuid4()), **json["server_group"]}
+            made = {"id": str(uuid4()), "members": [], **json["server_group"]}
             self.groups[made["id"]] = made
             return Reply(200, {"server_group": made})
         if method == "DELETE":
@@ -63,12 +66,15 @@ class Town(Service):
     def _images(self, method, rest, json, query):
         return Reply(200, {"images": self.images})
 
-    def _boot(self, asked):
+    def _boot(self, asked, hints):
         id = str(uuid4())
+        if hints:
+            self.groups[hints["group"]]["members"].append(id)
         self.servers[id] = {
             "id": id, "name": asked["name"], "status": "BUILD", "metadata": asked["metadata"], "addresses": {"m": []},
             "created": datetime.now(UTC).isoformat(), "image": {"id": asked["imageRef"]} if asked["imageRef"] else "",
-            "flavor": {"id": asked["flavorRef"]}, "OS-EXT-AZ:availability_zone": asked.get("availability_zone", "nova"),
+            "flavor": {"id": asked["flavorRef"]}, "hostId": f"host-{len(self.servers)}",
+            "OS-EXT-AZ:availability_zone": asked.get("availability_zone", "nova"),
         }
         self.ports[id] = [one.get("port", MANAGEMENT) for one in asked["networks"]]
         return Reply(202, {"server": {"id": id}})
@@ -196,9 +202,9 @@ def test_ports_come_and_go_while_it_runs(town):
     nova = driver(town)
     nova.ensure_node(REQUEST)
     for _ in range(2):
-        nova.plug(AMPHORA, [port("vip"), port("more")])
+        nova.plug(AMPHORA, [port("vip"), port("more")], load_balancer_id=LB)
     assert town.ports[town.only["id"]] == [MANAGEMENT, "vip", "more"]
-    nova.plug(str(uuid4()), [port("vip")])  # one that is not there yet is born with them
+    nova.plug(str(uuid4()), [port("vip")], load_balancer_id=LB)  # one that is not there yet is born with them
 
 
 def test_administrators_are_told_about_the_machine(town):
@@ -219,3 +225,35 @@ def test_what_is_owned_names_its_owner_and_can_be_released(town):
     for _ in range(2):
         nova.release(thing)
     assert set(town.servers) == {"other"}
+
+
+SPARE = replace(REQUEST, load_balancer_id=None, ports=())
+
+
+def test_a_spare_machine_is_named_like_any_other_and_says_whose_it_is_once_somebody_has_it(town):
+    nova = driver(town)
+    nova.ensure_node(SPARE)
+    assert (town.only["name"], town.only["metadata"], town.ports[town.only["id"]]) == (
+        NAME, {"made_by": "statera"}, [MANAGEMENT])
+    nova.plug(AMPHORA, [port("vip"), port("members")], load_balancer_id=LB)
+    assert town.only["metadata"] == {"made_by": "statera", "load_balancer_id": LB}
+    assert town.ports[town.only["id"]] == [MANAGEMENT, "vip", "members"]
+
+
+def test_spares_are_spread_by_groups_that_never_overflow(town):
+    nova = driver(town)
+    for _ in range(12):
+        nova.ensure_node(replace(SPARE, amphora_id=str(uuid4())))
+    [group] = town.groups.values()
+    assert (group["name"], group["policies"], len(group["members"])) == (
+        "octavia-lb-spares", ["soft-anti-affinity"], 2)
+    nova.forget(LB)
+    assert town.groups
+    nova.forget(None)
+    assert town.groups == {}
+
+
+def test_what_a_machine_is_made_from_now_is_known(town):
+    assert driver(town).newest() == {"image_id": "image", "compute_flavor": "small"}
+    by_volume = driver(town, worker=replace(WORKER, volume_driver="volume_cinder_driver"))
+    assert by_volume.newest() == {"compute_flavor": "small"}  # Nova does not say what a volume was made from

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every process may die while machines are kept ready, taken, lost, made anew and given up; no server is left behind.
+
+The cloud is that of `test_crash_points`, with the real `nova` driver and a Nova that keeps its servers in memory.
+"""
+
+from itertools import count
+from time import monotonic
+from uuid import uuid4
+
+import pytest
+from mortal import Mortal
+from msgspec.structs import replace
+from sqlalchemy import update
+
+from statera.commands import orphans
+from statera.commands.spares import Pool
+from statera.config import ControllerWorker
+from statera.controller.queue import Queue
+from statera.controller.world import World
+from statera.store import nodes, reports, spares, tables
+from statera.wire import Hello
+from tests.contract.compute.test_nova import Town, driver
+from tests.world.test_crash_points import MANAGER, Cloud, prepare
+
+STRIDE = 53
+"""Of so many points of death one is tried; runs begin at different ones, so together they try all."""
+
+
+class Machines(Cloud):
+    """Each amphora has a machine of its own, and *size* are kept ready."""
+
+    def __init__(self, url, *, dies_at):
+        self.town, self.size = Town(), 1
+        super().__init__(url, dies_at=dies_at)
+
+    def start(self):
+        super().start()
+        self.compute = Mortal(driver(self.town), self.fuse)
+        world = World(store=self.store, compute=self.compute, network=self.network, replacements_per_minute=0)
+        self.queue = Queue(world, replace(ControllerWorker(), lease_seconds=5), owner="w")
+
+    def restart(self):
+        super().restart()
+        with self.store.engine.begin() as connection:
+            connection.execute(update(tables.turns).values(until_ms=0))
+
+    def node_acts(self):
+        """Machines that have booted join; then they do as they are told."""
+        joined = False
+        for server in self.town.servers.values():
+            with self.store.write() as connection:
+                if nodes.find(connection, server["name"]) is None:
+                    reports.connected(connection, MANAGER, nodes.ensure(connection, server["name"]), Hello(
+                        agent_version="1"))
+                    joined = True
+        return super().node_acts() or joined
+
+    def look_after_spares(self, size=1):
+        """As many rounds as it takes: machines boot between two of them."""
+        pool = Pool(self.store, self.compute, size=size, per_minute=0, now=monotonic)
+        for _ in range(5):
+            pool.round()
+            self.settle()
+        return [(spare.is_ready, spare.image_id) for spare in self.spares()]
+
+    def spares(self):
+        with self.store.read() as connection:
+            return spares.load(connection)
+
+    def take(self):
+        """A load balancer comes; nothing looks after spares meanwhile."""
+        self.create()
+        return self.serving()
+
+    def serving(self):
+        with self.store.read() as connection:
+            mine = tables.amphorae.c
+            statement = tables.amphorae.select().where(
+                mine.deleted_at.is_(None), ~mine.leaving, mine.load_balancer_id.is_not(None))
+            return [row.id for row in connection.execute(statement)]
+
+    def lose(self, amphora_id):
+        """The machine dies for good."""
+        name = f"amphora-{amphora_id}"
+        with self.store.write() as connection:
+            if nodes.find(connection, name):
+                connection.execute(update(tables.nodes).where(tables.nodes.c.name == name).values(manager_id=None))
+                reports.give_up(connection, name)
+        self.settle()
+        return self.serving()
+
+    def servers(self):
+        return sorted(server["name"] for server in self.town.servers.values())
+
+    def orphans(self):
+        list(orphans.end(self.store, found := orphans.look(self.store, [self.compute])))
+        return len(found)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return prepare(tmp_path_factory.mktemp("spares") / "prepared.db")
+
+
+def named(*ids):
+    return sorted(f"amphora-{id}" for id in ids)
+
+
+def live_through(cloud):
+    assert cloud.live(cloud.look_after_spares) == [(True, "image")]
+    [spare] = cloud.spares()
+    assert cloud.servers() == named(spare.id)
+    assert cloud.live(cloud.take) == [spare.id]
+    assert cloud.servers() == named(spare.id)
+    assert {server["metadata"].get("load_balancer_id") for server in cloud.town.servers.values()} != {None}
+
+    assert cloud.live(cloud.look_after_spares) == [(True, "image")]
+    [second] = cloud.spares()
+    assert cloud.live(lambda: cloud.lose(spare.id)) == [second.id]
+    assert cloud.servers() == named(second.id)
+
+    assert cloud.live(cloud.look_after_spares) == [(True, "image")]
+    cloud.town.images = [{"id": "newer"}]
+    assert cloud.live(cloud.look_after_spares) == [(True, "newer")]
+    [third] = cloud.spares()
+    assert cloud.servers() == named(second.id, third.id)
+    assert cloud.live(cloud.orphans) == 0
+
+    assert cloud.live(lambda: cloud.look_after_spares(size=0)) == []
+    assert cloud.servers() == named(second.id)
+    assert cloud.live(cloud.delete) == []
+    assert (cloud.town.servers, cloud.town.groups) == ({}, {})
+    assert cloud.live(cloud.left_behind) == {}
+
+
+def test_whenever_everything_dies_spares_are_kept_and_no_machine_is_left_behind(prepared, tmp_path):
+    first = uuid4().int % STRIDE + 1
+    for dies_at in count(first, STRIDE):
+        path = tmp_path / f"{dies_at}.db"
+        path.write_bytes(prepared.read_bytes())
+        cloud = Machines(f"sqlite:///{path}", dies_at=dies_at)
+        live_through(cloud)
+        cloud.store.close()
+        if cloud.fuse.left > 0:
+            break
+    print(f"\ndied at every {STRIDE}th of {dies_at} points, from {first} on")
+    assert dies_at > 100

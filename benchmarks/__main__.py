@@ -15,6 +15,8 @@ SUITES = {
     "data-plane": "benchmarks.peers.data_plane",
     "growth": "benchmarks.peers.growth",
     "health": "benchmarks.peers.health",
+    "limits": "benchmarks.limits",
+    "targets": "benchmarks.targets",
 }
 
 

@@ -44,14 +44,19 @@ class Shape(Struct, frozen=True, kw_only=True):
     rules: Sequence[str] = ()
 
 
+def configuration(address: str, port: int, shape: Shape) -> str:
+    """As many threads as an amphora has."""
+    return CONFIGURATION.format(
+        threads=max(1, min(len(os.sched_getaffinity(0)), 4)), mode=shape.mode, address=address, port=port,
+        tls=shape.tls, rules="\n".join(f"    {rule}" for rule in shape.rules),
+        servers="\n".join(f"    server s{number} {server}" for number, server in enumerate(shape.servers)))
+
+
 @contextlib.contextmanager
 def haproxy(made: Document, amphora_id: str, shape: Shape, *, folder: Path) -> Iterator[int]:
     """The process of one that listens on `PORT` of the load balancer's VIP."""
     file = folder / "by-hand.cfg"
-    file.write_text(CONFIGURATION.format(
-        threads=max(1, min(len(os.sched_getaffinity(0)), 4)), mode=shape.mode, address=made["vip_address"], port=PORT,
-        tls=shape.tls, rules="\n".join(f"    {rule}" for rule in shape.rules),
-        servers="\n".join(f"    server s{number} {server}" for number, server in enumerate(shape.servers))))
+    file.write_text(configuration(made["vip_address"], PORT, shape))
     argv = rig.inside(f"amphora-{amphora_id}", "haproxy", "-db", "-f", str(file))
     process = subprocess.Popen(argv, start_new_session=True)  # the kernel shares its time out by session
     try:

@@ -28,7 +28,8 @@ class Refused(Exception):
 class Api:
     """One connection to the api of *url*, opened again when it breaks or was not used for a while; for one thread."""
 
-    def __init__(self, url: str, user: str, password: str) -> None:
+    def __init__(self, url: str, user: str, password: str, *, patience_seconds: float = 30.0) -> None:
+        self._patience_seconds = patience_seconds
         self._host = url.removeprefix("http://")
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
@@ -45,7 +46,7 @@ class Api:
             self.close()
         try:
             if self._connection is None:
-                self._connection = http.client.HTTPConnection(self._host, timeout=30)
+                self._connection = http.client.HTTPConnection(self._host, timeout=self._patience_seconds)
             self._connection.request(method, path, data, headers)
             answer = self._connection.getresponse()
             text = answer.read()

@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 Tick = Callable[[str], object]
 """Takes what begins now."""
 
-WIDTH = 150
+WIDTH = 160
 """Of tables that go into a file."""
 
 NOTE_SECONDS = 5.0

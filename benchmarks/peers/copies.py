@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import MetaData, Table, insert, select
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, RowMapping
 
 ROWS_AT_ONCE = 5_000
 
@@ -39,7 +39,7 @@ def belongings(
             return [(each, found[each.name]) for each in schema.sorted_tables if found[each.name]]
 
 
-def _mine(connection: Connection, table: Table, ids: set[str], *, is_root: bool) -> Iterator[Mapping[str, Any]]:
+def _mine(connection: Connection, table: Table, ids: set[str], *, is_root: bool) -> Iterator[RowMapping]:
     keys = ["id"] if is_root else [
         column.name for column in table.columns if column.name.endswith("_id") and not column.name.startswith("vip_")]
     for row in connection.execute(select(table)).mappings():

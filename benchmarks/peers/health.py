@@ -144,17 +144,18 @@ def ours(side: Side, folder: Path, ids: Sequence[Ids], rounds: int) -> Cost:
     wanted = {"endpoint": f"127.0.0.1:{port}", "folder": str(place_of), "rounds": rounds, "nodes": carried}
     with health_manager([command("octavia-health-manager"), "--config-file", str(file)], folder / "hm.log") as pid:
         until(lambda: is_open("127.0.0.1", port), seconds=60, otherwise=(folder / "hm.log").read_text)
+        rest(pid)
         sender = subprocess.Popen([sys.executable, "-m", "benchmarks.peers.node_reports"], cwd=ROOT, text=True,
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert sender.stdin is not None
-        said = sender.stdout
+        orders, said = sender.stdin, sender.stdout
+        assert orders is not None
         assert said is not None
-        print(json.dumps(wanted), file=sender.stdin, flush=True)
+        print(json.dumps(wanted), file=orders, flush=True)
         try:
             assert said.readline() == "ready\n"
-            return spent(side, pid, len(ids) * rounds, said.readline)
+            return spent(side, pid, len(ids) * rounds, lambda: (print(file=orders, flush=True), said.readline()))
         finally:
-            sender.stdin.close()
+            orders.close()
             sender.wait(30)
 
 
@@ -175,10 +176,18 @@ stats_update_threads = 2
     wanted = {"port": port, "key": KEY, "rounds": rounds, "per_second": PER_SECOND, "amphorae": ids}
     argv = [str(programs / "octavia-health-manager"), "--config-file", str(file)]
     with health_manager(argv, folder / "their-hm.log") as pid:
-        threading.Event().wait(5.0)
+        until(lambda: is_bound(port), seconds=60, otherwise=(folder / "their-hm.log").read_text)
+        rest(pid)
         argv = [str(programs / "python"), str(Path(__file__).with_name("peer_heartbeats.py"))]
-        return spent(side, pid, len(ids) * rounds, lambda: subprocess.run(
+        cost = spent(side, pid, len(ids) * rounds, lambda: subprocess.run(
             argv, input=json.dumps(wanted), text=True, check=True))
+    assert cost.rows >= cost.reports, f"of {cost.reports} heartbeats came {cost.rows:.0f} rows: some were lost"
+    return cost
+
+
+def is_bound(port: int) -> bool:
+    """Whether somebody takes datagrams there."""
+    return f":{port:04X} " in Path("/proc/net/udp").read_text()
 
 
 def spent(side: Side, pid: int, reports: int, send: Callable[[], object]) -> Cost:

@@ -3,6 +3,7 @@
 
 Reads one JSON object: `endpoint`, `folder` (each node's identity in a folder of its name), `rounds`, and `nodes`:
 from a node's name to its amphorae, each with the ids of an amphora, its listener, pool and member.
+Says `ready` when all are connected, sends at the next line and says `sent`.
 """
 
 import asyncio
@@ -56,6 +57,7 @@ async def node(wanted: Wanted, name: str, amphorae: Sequence[Ids], ready: asynci
                 await ws.send_frame(encode(said), aiohttp.WSMsgType.TEXT)
                 waiting.discard(message.spec.amphora_id)
         await ready.wait()
+        await ready.wait()
         for sequence in range(1, wanted.rounds + 1):
             for ids in amphorae:
                 await ws.send_frame(report(ids, sequence), aiohttp.WSMsgType.TEXT)
@@ -71,6 +73,8 @@ async def main() -> None:
             group.create_task(node(wanted, name, amphorae, ready))
         await ready.wait()
         print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        await ready.wait()
         await ready.wait()
         print("sent", flush=True)
 

@@ -24,7 +24,7 @@ PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 
 
 class Side(Struct, frozen=True, kw_only=True):
-    """A running api. *unlock* is SQL that makes what was written writable again; ours always is."""
+    """A running api. *unlock* is SQL that does what a controller would: ends deletions and, theirs, allows writes."""
 
     name: str
     url: str
@@ -38,7 +38,7 @@ class Side(Struct, frozen=True, kw_only=True):
         return family([self.process])
 
     def api(self) -> Api:
-        return Api(self.url, "bench", "")
+        return Api(self.url, "bench", "", patience_seconds=300)
 
     def processor_seconds(self) -> float:
         return processor_seconds(self.pids)
@@ -82,7 +82,7 @@ cert_manager = noop
     run([command("octavia-db-manage"), *options, "upgrade", "head"], folder / "statera.log")
     with serving([command("octavia-api"), *options], port, folder / "statera.log") as pid:
         yield Side(name="Statera", url=f"http://127.0.0.1:{port}", engine=create_engine(url), process=pid,
-                   configuration=file)
+                   configuration=file, unlock=PURGE)
 
 
 @contextlib.contextmanager
@@ -140,9 +140,12 @@ def write_authority(folder: Path) -> None:
     (folder / "ca.key").write_text(authority.key_pem)
 
 
-UNLOCK = tuple(
-    f"UPDATE {table} SET provisioning_status = 'ACTIVE' WHERE provisioning_status <> 'ACTIVE'"
-    for table in ("load_balancer", "listener", "pool", "member", "health_monitor", "l7policy", "l7rule")
+PURGE = ("DELETE FROM members WHERE deleting",)
+UNLOCK = (
+    "DELETE FROM member WHERE provisioning_status = 'PENDING_DELETE'",
+    "UPDATE load_balancer SET provisioning_status = 'DELETED' WHERE provisioning_status = 'PENDING_DELETE'",
+    *(f"UPDATE {table} SET provisioning_status = 'ACTIVE' WHERE provisioning_status LIKE 'PENDING%%'"
+      for table in ("load_balancer", "listener", "pool", "member", "health_monitor", "l7policy", "l7rule")),
 )
 """Nobody answers the noop provider, so everything would stay PENDING and refuse every further write."""
 

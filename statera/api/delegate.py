@@ -4,6 +4,7 @@
 A load balancer of our own needs nobody to be told: each function does nothing then.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,21 +12,39 @@ from typing import Any
 from sqlalchemy import Table
 
 from statera.api.acts import Act, Service
-from statera.drivers.protocols import Vip, VipRequest
+from statera.drivers.protocols import Network, Vip, VipRequest
 from statera.drivers.provider.objects import SHAPES, Lib, shown
+from statera.errors import DriverError
 from statera.model.providers import Whole, is_ours
 from statera.store import delegated, tables
 
+LOG = logging.getLogger(__name__)
 
+
+@contextmanager
 def vip(
     service: Service, provider: str, request: VipRequest, *, qos_policy_id: str | None, group_ids: Sequence[str]
-) -> Vip:
-    """The VIP's port, made by the provider's driver if it does that."""
-    if not is_ours(provider):
-        made = service.drivers.get(provider).vip(request, qos_policy_id=qos_policy_id, group_ids=group_ids)
-        if made is not None:
-            return made
-    return service.network.allocate_vip(request)
+) -> Iterator[Vip]:
+    """The VIP's port, made by the provider's driver if it does that. It goes when what is done with it fails."""
+    theirs = None
+    try:
+        if not is_ours(provider):
+            theirs = service.drivers.get(provider).vip(request, qos_policy_id=qos_policy_id, group_ids=group_ids)
+        yield theirs or service.network.allocate_vip(request)
+    except BaseException:
+        _give_back(service.network, request, theirs)
+        raise
+
+
+def _give_back(network: Network, request: VipRequest, theirs: Vip | None) -> None:
+    """Also what was made and whose answer got lost. Raise nothing: what was refused and why is more important."""
+    made = {theirs.port_id, *theirs.additional_port_ids} if theirs else set()
+    try:
+        network.release_vip(request.load_balancer_id)
+        for port_id in made - {request.port_id}:
+            network.discard_port(port_id)
+    except DriverError as error:
+        LOG.warning("ports of load balancer %s, which was refused, may be left: %s", request.load_balancer_id, error)
 
 
 def created(act: Act, table: Table, id: str) -> None:

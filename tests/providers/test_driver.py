@@ -2,11 +2,17 @@
 """A vendor's driver, unmodified: what it is told, what its refusals become, and what its answers bring about."""
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 from compat.conftest import SUBNET
 from octavia_lib.api.drivers.data_models import UnsetType
 from octavia_lib.api.drivers.exceptions import UpdateStatusError
+
+from statera.api import delegate
+from statera.drivers.network.noop import NoopNetwork
+from statera.drivers.protocols import Vip, VipAddress, VipRequest
+from statera.errors import Invalid
 
 
 def statuses(shop, path):
@@ -139,6 +145,30 @@ def test_the_vip_is_the_drivers_if_it_wants(shop, address, status):
         assert answer.json["faultstring"] == "The VIP IP address is already in use: somebody has it"
     else:
         assert answer.json["loadbalancer"]["vip_address"] == address
+
+
+class Ports(NoopNetwork):
+    """Remembers which ports were discarded."""
+
+    def __init__(self):
+        super().__init__()
+        self.discarded = []
+
+    def discard_port(self, port_id):
+        self.discarded.append(port_id)
+
+
+@pytest.mark.parametrize(("own", "discarded"), [(None, ["more", "vip"]), ("mine", ["more"])],
+                         ids=["a port of the driver's", "a port of the tenant's"])
+def test_ports_of_what_is_refused_later_are_no_more(own, discarded):
+    made = Vip(port_id=own or "vip", network_id="n", addresses=(("s", "198.51.100.9"),), additional_port_ids=("more",))
+    driver = SimpleNamespace(vip=lambda *_, **__: made)
+    service = SimpleNamespace(network=Ports(), drivers=SimpleNamespace(get=lambda _: driver))
+    request = VipRequest(load_balancer_id="lb", project_id="p", network_id="n", port_id=own,
+                         addresses=(VipAddress(subnet_id="s"),))
+    with pytest.raises(Invalid), delegate.vip(service, "vendor", request, qos_policy_id=None, group_ids=[]):
+        raise Invalid("no such pool")
+    assert sorted(service.network.discarded) == discarded
 
 
 def test_further_vips_have_ports_of_their_own(shop):

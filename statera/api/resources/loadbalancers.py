@@ -125,7 +125,7 @@ def _require_groups_fit(vnic_type: str, group_ids: Sequence[str]) -> None:
 def _create(
     service: Service, identity: Identity, values: dict[str, Any], place: vip.VipPlace, chosen: Choice, *, once: Once
 ) -> bytes:
-    """Allocate the VIP, then write all rows; the VIP goes back when they cannot be written."""
+    """Allocate the VIP and write all rows."""
     id, secrets = str(uuid4()), service.materials(identity, values)
     request = VipRequest(
         load_balancer_id=id, project_id=values["project_id"], network_id=place.network_id, port_id=place.port_id,
@@ -135,19 +135,15 @@ def _create(
               for each in values["additional_vips"]),
         ),
     )
-    allocated = delegate.vip(service, chosen.provider, request, qos_policy_id=place.qos_policy_id,
-                             group_ids=values["vip_sg_ids"])
-    try:
-        with service.writing() as connection:
-            service.check_quota(connection, values["project_id"], "load_balancer")
-            wishes.add_load_balancer(
-                connection, {**_columns(id, values, place, chosen, allocated), "request_id": identity.request_id})
-            answer = msgspec.json.encode({KIND.name: _grow(service, identity, connection, id, values, secrets)})
-            once.keep(connection, answer)
-            return answer
-    except BaseException:
-        service.network.release_vip(id)
-        raise
+    vip_port = delegate.vip(service, chosen.provider, request, qos_policy_id=place.qos_policy_id,
+                            group_ids=values["vip_sg_ids"])
+    with vip_port as allocated, service.writing() as connection:
+        service.check_quota(connection, values["project_id"], "load_balancer")
+        wishes.add_load_balancer(
+            connection, {**_columns(id, values, place, chosen, allocated), "request_id": identity.request_id})
+        answer = msgspec.json.encode({KIND.name: _grow(service, identity, connection, id, values, secrets)})
+        once.keep(connection, answer)
+        return answer
 
 
 def _columns(

@@ -81,6 +81,9 @@ class LocalNetworks:
     def release_vip(self, load_balancer_id: str) -> None:
         self.book.release_device(f"lb-{load_balancer_id}", prefix=OURS)
 
+    def discard_port(self, port_id: str) -> None:
+        """Nobody else makes ports here."""
+
     def ensure_amphora_port(self, amphora_id: str, subnet_id: str, vips: Sequence[str] = ()) -> Port:
         try:
             return self._amphora_port(amphora_id, subnet_id, "vrrp" if vips else "member")

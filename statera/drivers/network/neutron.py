@@ -115,6 +115,9 @@ class NeutronNetworks:
         if group:
             self.neutron.remove(f"/security-groups/{group['id']}")
 
+    def discard_port(self, port_id: str) -> None:
+        self.neutron.remove(f"/ports/{port_id}")
+
     def _make(self, request: VipRequest) -> Json:
         reply = self.neutron.reply("POST", "/ports", json={"port": {
             "name": VIP.format(request.load_balancer_id), "project_id": request.project_id,

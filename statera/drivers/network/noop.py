@@ -67,6 +67,9 @@ class NoopNetwork:
     def release_vip(self, load_balancer_id: str) -> None:
         """Nothing was made."""
 
+    def discard_port(self, port_id: str) -> None:
+        """There are no ports."""
+
     def ensure_amphora_port(self, amphora_id: str, subnet_id: str, vips: Sequence[str] = ()) -> Port:
         v6 = any(":" in vip for vip in vips)
         return Port(

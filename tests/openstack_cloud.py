@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The OpenStack cloud that the environment names (OS_CLOUD, or OS_AUTH_URL and friends), as its administrator.
 
-`script/test-openstack` names the one of `lab/openstack-up`. Without any, tests that need one are skipped.
+`script/test-openstack` names the one of `lab/openstack-up`. Without any it is a cloud that only keeps books, and tests
+that need machines or traffic are skipped.
 """
 
 import os
@@ -16,6 +17,7 @@ from uuid import uuid4
 
 import openstack
 import pytest
+from control_cloud import control_cloud_or_skip
 from msgspec import Struct
 
 from statera.config import Endpoint, ServiceAuth
@@ -61,9 +63,26 @@ class Tenant(Struct, frozen=True):
 
 def cloud_or_skip() -> Any:
     """The administrator's connection."""
-    if not os.environ.get("OS_CLOUD") and not os.environ.get("OS_AUTH_URL"):
-        pytest.skip("no OpenStack: OS_CLOUD names none; script/test-openstack starts one")
-    return openstack.connect()
+    return openstack.connect() if is_named() else control_cloud_or_skip().connect()
+
+
+def is_named() -> bool:
+    return bool(os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL"))
+
+
+def has_machines(connection: Any) -> bool:
+    access = connection.session.auth.get_access(connection.session)
+    return any(service["type"] == "compute" for service in access.service_catalog.catalog)
+
+
+def need_machines(connection: Any) -> None:
+    if not has_machines(connection):
+        pytest.skip("this cloud has no Nova; script/test-openstack starts one that has")
+
+
+def need_traffic(connection: Any) -> None:
+    if not any(agent.agent_type == "DHCP agent" and agent.is_alive for agent in connection.network.agents()):
+        pytest.skip("no agents plug this cloud's ports; script/test-openstack starts one that has some")
 
 
 def service_auth(connection: Any) -> ServiceAuth:

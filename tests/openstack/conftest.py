@@ -15,11 +15,13 @@ from uuid import uuid4
 
 import openstack_cloud as world
 import pytest
+from control_cloud import free_port
 from msgspec import Struct
 from openstack_cloud import PROGRAMS, run, until
 
-NODES = os.environ.get("STATERA_NODES", "172.31.0.1:5555")
+NODES = os.environ.get("STATERA_NODES", "172.31.0.1:5555" if world.is_named() else f"127.0.0.1:{free_port()}")
 """Where machines in the management network reach the health manager."""
+
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     for category in world.WARNINGS:
@@ -91,6 +93,10 @@ class Statera(Struct, frozen=True):
     def down(self) -> None:
         run(str(PROGRAMS / "statera"), "down", "--state", str(self.state), "--purge", check=False)
 
+    def say(self, *words: str) -> str:
+        """A command for operators, and what it answers."""
+        return run(str(PROGRAMS / "statera"), *words, "--state", str(self.state))
+
     def logs(self) -> str:
         return "\n".join(f"{path.name}: {line}" for path in sorted((self.state / "log").glob("*"))
                          for line in path.read_text(errors="replace").splitlines()[-15:])
@@ -107,14 +113,55 @@ def admin() -> Iterator[Any]:
         yield connection
 
 
+@pytest.fixture(scope="session")
+def machines(admin: Any) -> None:
+    world.need_machines(admin)
+
+
+@pytest.fixture(scope="session")
+def traffic(admin: Any) -> None:
+    world.need_traffic(admin)
+
+
 @pytest.fixture(scope="module")
-def statera(admin: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Statera]:
+def worker() -> str:
+    """More lines of the section [controller_worker], for modules that want some."""
+    return ""
+
+
+@pytest.fixture(scope="module")
+def statera(admin: Any, worker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Statera]:
     services = Statera(admin, tmp_path_factory.mktemp("statera"))
-    services.configure()
+    services.configure(worker=worker)
     services.up()
     yield services
     print(services.logs())
     services.down()
+
+
+class Lot(Struct, frozen=True):
+    """A tenant's own network, in which nothing is built yet."""
+
+    admin: Any
+    tenant: world.Tenant
+    vip: Any
+
+    def ports(self) -> list[Any]:
+        """All but DHCP's and the router's."""
+        found = self.admin.network.ports(network_id=self.vip.network_id)
+        return [port for port in found if not port.device_owner.startswith("network:")]
+
+
+@pytest.fixture
+def lot(admin: Any) -> Iterator[Lot]:
+    with world.tenants(admin, 1) as (tenant,):
+        network = tenant.connection.network
+        net = network.create_network(name="statera-lot")
+        yield Lot(admin, tenant, network.create_subnet(network_id=net.id, ip_version=4, cidr="10.73.0.0/24"))
+        if admin.network.find_network(net.id):
+            admin.network.delete_network(net)
+        for group in admin.network.security_groups(project_id=tenant.project_id):
+            admin.network.delete_security_group(group)
 
 
 class Server(Struct, frozen=True):
@@ -161,7 +208,7 @@ class Street(Struct, frozen=True):
 
 
 @pytest.fixture(scope="module")
-def street(admin: Any) -> Iterator[Street]:
+def street(admin: Any, traffic: None) -> Iterator[Street]:
     with world.tenants(admin, 1) as (tenant,):
         network, made = tenant.connection.network, []
         external = next(net for net in admin.network.networks(is_router_external=True))
@@ -222,10 +269,11 @@ def _clear(admin: Any, tenant: world.Tenant, router: Any, subnets: list[Any]) ->
 @pytest.fixture(autouse=True)
 def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each test ends with the cloud as it was: no load balancer, port, group or server more than before."""
-    if not {"street", "statera"} <= set(request.fixturenames):
+    place = next((name for name in ("street", "lot") if name in request.fixturenames), None)
+    if place is None:
         yield
         return
-    admin, tenant = request.getfixturevalue("admin"), request.getfixturevalue("street").tenant
+    admin, tenant = request.getfixturevalue("admin"), request.getfixturevalue(place).tenant
     request.getfixturevalue("statera")
     before = inventory(admin)
     yield
@@ -239,7 +287,7 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
 def inventory(admin: Any) -> set[str]:
     """All that we might have made in the cloud."""
     network = admin.network
-    servers = admin.compute.servers(name="^amphora-") if admin.session.get_endpoint(service_type="compute") else ()
+    servers = admin.compute.servers(name="^amphora-") if world.has_machines(admin) else ()
     return {
         *(f"server {server.id} {server.name}" for server in servers),
         *(f"port {port.id} {port.name}" for port in network.ports() if not port.device_owner.startswith("network:")),

@@ -15,6 +15,8 @@ from sqlalchemy.engine import make_url
 
 from benchmarks import servers
 
+pytestmark = pytest.mark.usefixtures("traffic")
+
 DUMP = Path(__file__).parent.parent / "adopt" / "octavia-19.0.0.sql.gz"
 NAME = "lb-1"
 PLAINER = (

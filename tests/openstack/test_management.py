@@ -4,6 +4,8 @@
 import pytest
 from openstack_stories import active, both, tree
 
+pytestmark = pytest.mark.usefixtures("machines", "traffic")
+
 HOST, AWAY = "172.31.1.1:5555", "172.31.1.254:5555"
 """The host's address on the lab's external network, and one that nobody has."""
 

@@ -13,6 +13,8 @@ from openstack_stories import active, amphorae, both, tree
 
 from statera.agent import namespace
 
+pytestmark = pytest.mark.usefixtures("traffic")
+
 
 def test_a_whole_tree_by_the_unmodified_client(statera, street, monkeypatch):
     auth = street.tenant.connection.config.auth

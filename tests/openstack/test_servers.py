@@ -12,7 +12,7 @@ BOOT_SECONDS = 300.0
 
 
 @pytest.fixture(scope="module", autouse=True)
-def by_nova(admin, statera):
+def by_nova(machines, traffic, admin, statera):
     """The same services, with machines from now on."""
     if not list(admin.image.images(tag="amphora")):
         pytest.skip("no image with the tag amphora; `statera image build` and `statera image upload` make one")

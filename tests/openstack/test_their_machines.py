@@ -12,6 +12,8 @@ from openstack_cloud import until
 from statera.drivers.compute.theirs import NovaMachines
 from statera.errors import GiveUp
 
+pytestmark = pytest.mark.usefixtures("machines")
+
 
 @pytest.fixture
 def server(admin: Any) -> Iterator[Any]:

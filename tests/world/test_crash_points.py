@@ -41,8 +41,8 @@ MANAGER = "the-health-manager"
 class Cloud:
     """All processes of one host, which can be killed together and started anew."""
 
-    def __init__(self, url, *, dies_at):
-        self.url, self.fuse, self.carried = url, Fuse(dies_at), {}
+    def __init__(self, store, *, dies_at):
+        self.database, self.fuse, self.carried = store, Fuse(dies_at), {}
         self.start()
 
     def start(self):
@@ -51,7 +51,7 @@ class Cloud:
         settings = load(conf, [], prog="octavia-api", files=[])
         api = msgspec.structs.replace(settings.api_settings, auth_strategy="noauth")
         self.settings: Settings = msgspec.structs.replace(settings, api_settings=api)
-        self.store = MortalStore(Store(self.url), self.fuse)
+        self.store = MortalStore(self.database, self.fuse)
         network = Mortal(LocalNetworks(NetworkBook(self.store)), self.fuse)
         compute = Mortal(Hosts(), self.fuse)
         self.client = testing.TestClient(labelled(build(self.settings, conf, self.store, network)))
@@ -216,10 +216,11 @@ def prepare(path):
 
 
 def test_whenever_everything_dies_the_next_start_goes_on_and_nothing_is_left_behind(prepared, tmp_path):
+    path = tmp_path / "world.db"
+    store = Store(f"sqlite:///{path}")
     for dies_at in count(1):
-        path = tmp_path / f"{dies_at}.db"
         path.write_bytes(prepared.read_bytes())
-        cloud = Cloud(f"sqlite:///{path}", dies_at=dies_at)
+        cloud = Cloud(store, dies_at=dies_at)
         assert cloud.live(cloud.create) == ["ACTIVE"] * 3
         assert cloud.members_in_use() == ["10.9.0.3"]
         assert cloud.live(cloud.change) == cloud.members_in_use() == ["10.9.0.4", "10.9.0.5"]

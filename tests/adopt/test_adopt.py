@@ -31,12 +31,14 @@ class Machines:
         self.gone: set[str] = set()
 
     def stop(self, compute_id: str) -> None:
-        self.stopped.append(compute_id)
+        if compute_id not in self.stopped:
+            self.stopped.append(compute_id)
 
     def start(self, compute_id: str) -> None:
         if compute_id in self.gone:
             raise GiveUp("machine_gone", f"server {compute_id} is no more, so nothing can go back to it")
-        self.stopped.remove(compute_id)
+        if compute_id in self.stopped:
+            self.stopped.remove(compute_id)
 
 
 class Here:

@@ -105,29 +105,45 @@ class Endpoint:
         older = self._sessions.get(session.node_id)
         self._sessions[session.node_id] = session
         sender = asyncio.create_task(session.deliver())
+        welcoming = asyncio.create_task(self._welcome(session))
+        listening = asyncio.create_task(self._listen(session, socket))
         try:
             if older is not None:
                 older.close("this node connected again")
-            if not await self._in_thread(partial(self._connected, session)):
-                raise BadMessage("not enrolled any more")
-            await self._dispatcher.welcome(session)
-            session.heard_at = time.monotonic()
-            LOG.info("node %s (%s) connected", session.node_id, session.hello.hostname)
-            await self._listen(session, socket)
+            await asyncio.wait({welcoming, listening}, return_when=asyncio.FIRST_COMPLETED)
+            if welcoming.done():
+                welcoming.result()
+            await listening
         finally:
-            sender.cancel()
+            for task in (sender, welcoming, listening):
+                task.cancel()
+            await asyncio.gather(sender, welcoming, listening, return_exceptions=True)
             self._intake.forget(session)
             if self._sessions.get(session.node_id) is session:
                 del self._sessions[session.node_id]
                 self._departed(session.node_id, session.heard_at)
             LOG.info("the connection of node %s is over", session.node_id)
 
+    async def _welcome(self, session: Session) -> None:
+        """Meanwhile the node is listened to: one whose pings nobody answers gives up, and comes again, and again."""
+        if not await self._in_thread(partial(self._connected, session)):
+            raise BadMessage("not enrolled any more")
+        await self._dispatcher.welcome(session)
+        LOG.info("node %s (%s) connected", session.node_id, session.hello.hostname)
+        early, session.early = session.early, []
+        for message in early:
+            self._intake.take(session, message)
+
     async def _listen(self, session: Session, socket: web.WebSocketResponse) -> None:
         async for frame in socket:
             if frame.type is not WSMsgType.TEXT:
                 raise BadMessage("not a text frame")
             session.heard_at = time.monotonic()
-            self._intake.take(session, decode_up(frame.data))
+            message = decode_up(frame.data)
+            if session.is_welcomed:
+                self._intake.take(session, message)
+            else:
+                session.early.append(message)
 
     def _connected(self, session: Session) -> bool:
         with self._store.write() as connection:

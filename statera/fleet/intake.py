@@ -82,7 +82,8 @@ class Intake:
         said = (fact.version, fact.failure)
         if fact.failure is not None and session.failures.get(fact.amphora_id) == said:
             return
-        self._dispatcher.note_applied(session, fact)
+        if fact.failure is not None or fact.version > session.stored.get(fact.amphora_id, 0):
+            self._dispatcher.note_applied(session, fact)
         session.failures[fact.amphora_id] = said
         if fact.failure is None:
             session.runs[fact.amphora_id] = fact.version
@@ -100,5 +101,5 @@ class Intake:
     def _note(self, session: Session, amphora_id: str) -> None:
         key = (session.placed[amphora_id], amphora_id, "words")
         words = session.words.get(amphora_id, Words())
-        self._ledger.note(key, partial(
-            health.report, manager_id=self._manager_id, node_id=session.node_id, amphora_id=amphora_id, words=words))
+        self._ledger.note(key, health.Said(
+            manager_id=self._manager_id, node_id=session.node_id, amphora_id=amphora_id, words=words))

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from statera.store import health
 from statera.store.engine import Store
 
 LOG = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ LOG = logging.getLogger(__name__)
 Fact: TypeAlias = Callable[[Connection], object]
 Key: TypeAlias = tuple[str, ...]
 
+AT_ONCE = 100
 BATCH_SECONDS = 0.02
 """After this long a transaction commits even if more is waiting, so that others come to write too."""
 
@@ -81,12 +83,21 @@ class Ledger:
         until = time.monotonic() + BATCH_SECONDS
         written = 0
         with self._store.write() as connection:
-            for _, fact in facts:
-                fact(connection)
+            known = _known(connection, facts[:AT_ONCE])
+            for key, fact in facts[:AT_ONCE]:
+                if key not in known:
+                    fact(connection)
                 written += 1
                 if time.monotonic() > until:
                     break
         return written
+
+
+def _known(connection: Connection, facts: list[tuple[Key, Fact]]) -> set[Key]:
+    """Those that hold nothing new, as most do when nodes come back; worth a look where there are several."""
+    said = {key: fact for key, fact in facts if isinstance(fact, health.Said)}
+    known = health.known(connection, list(said.values())) if len(said) > 2 else ()
+    return {key for key, fact in said.items() if fact.amphora_id in known}
 
 
 def is_passing(error: SQLAlchemyError) -> bool:

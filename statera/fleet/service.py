@@ -115,9 +115,7 @@ class Service:
             pool.shutdown()
 
     def _heard_at(self) -> dict[str, float]:
-        """Who waits for a welcome is not listened to yet: the silence is ours."""
-        now = time.monotonic()
-        return {node_id: session.heard_at if session.is_welcomed else now for node_id, session in self.sessions.items()}
+        return {node_id: session.heard_at for node_id, session in self.sessions.items()}
 
     def _begin_anew(self) -> None:
         self._part(tuple(self.sessions), "a backup was restored: everything is told anew")

@@ -10,11 +10,15 @@ from statera import metrics
 from statera.fleet.orders import Orders, orders
 from statera.model.health import Words
 from statera.store.placements import Placement
-from statera.wire import Hello, Roster, encode
+from statera.wire import Hello, Roster, Up, encode
 
 
 class Session:
-    """Belongs to the event loop. *heard_at* is the loop's time of the node's last message."""
+    """Belongs to the event loop. *heard_at* is the loop's time of the node's last message.
+
+    *placed* says whose each amphora on the node is, *stored* which version the store says it runs, *early* what the
+    node said before it was welcome.
+    """
 
     def __init__(self, node_id: str, socket: web.WebSocketResponse, hello: Hello, heard_at: float) -> None:
         self.node_id = node_id
@@ -22,6 +26,8 @@ class Session:
         self.heard_at = heard_at
         self.runs = dict(hello.running)
         self.placed: dict[str, str] = {}
+        self.stored: dict[str, int] = {}
+        self.early: list[Up] = []
         self.words: dict[str, Words] = {}
         self.failures: dict[str, tuple[int, str | None]] = {}
         self.strays: frozenset[str] = frozenset()
@@ -43,15 +49,20 @@ class Session:
 
     def everything(self, placements: Sequence[Placement], spared: frozenset[str] = frozenset()) -> Orders:
         """What to tell the node, given all placements on it and strangers that it may keep."""
-        self.placed = {placement.amphora_id: placement.load_balancer_id for placement in placements}
+        self.placed, self.stored = {}, {}
+        self._place(placements)
         self.words = {amphora_id: words for amphora_id, words in self.words.items() if amphora_id in self.placed}
         return orders(placements, told=spared, sent=self._sent, carries=self._carries)
 
     def changes(self, placements: Sequence[Placement]) -> Orders:
         """What to tell the node, given the placements that may have changed."""
-        self.placed.update({placement.amphora_id: placement.load_balancer_id for placement in placements})
+        self._place(placements)
         told = frozenset(self._told.amphorae if self._told else ())
         return orders(placements, told=told, sent=self._sent, carries=self._carries)
+
+    def _place(self, placements: Sequence[Placement]) -> None:
+        self.placed.update({placement.amphora_id: placement.load_balancer_id for placement in placements})
+        self.stored.update({placement.amphora_id: placement.applied_version for placement in placements})
 
     def tell(self, roster: Roster) -> None:
         """Send *roster* unless it is what the node was told last."""

@@ -2,7 +2,7 @@
 """The fleet's reports on a load balancer: statuses and traffic totals, written only when they change."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -22,21 +22,32 @@ MASTER = "MASTER"
 REPORTED = (listeners, pools, members)
 TOTALS = ("bytes_in", "bytes_out", "total_connections", "request_errors")
 KEY = ("listener_id", "amphora_id")
+LB = "load_balancer_id"
 
 
-def report(connection: Connection, manager_id: str, node_id: str, amphora_id: str, words: Words) -> int:
+class Said(Struct, frozen=True, kw_only=True):
+    """What an amphora said on its node's connection with the manager; a fact that can be written."""
+
+    manager_id: str
+    node_id: str
+    amphora_id: str
+    words: Words
+
+    def __call__(self, connection: Connection) -> int:
+        return report(connection, self)
+
+
+def report(connection: Connection, said: Said) -> int:
     """Bring the statuses of the amphora's load balancer up to what it says; returns how many rows changed.
 
     Of a pair the VRRP master counts, and the other only while no master is heard. An amphora that is not
     on the node is ignored. Repeating writes nothing.
     """
-    amphora = _amphora(connection, node_id, amphora_id)
+    look = _look(connection, [said])
+    amphora = look.amphorae.get((said.node_id, said.amphora_id))
     if amphora is None:
         return 0
-    changes = _vrrp_change(amphora, words)
-    if _counts(connection, amphora, words):
-        changes += _status_changes(connection, manager_id, amphora, words)
-    news = limits.news(amphora, words)
+    changes, news = _changes(look, amphora, said), limits.news(amphora, said.words)
     if changes or news:  # the load balancer's row first, as the api and the controller do
         lb = load_balancers.c
         connection.execute(select(lb.id).where(lb.id == amphora.load_balancer_id).with_for_update())
@@ -49,6 +60,33 @@ def report(connection: Connection, manager_id: str, node_id: str, amphora_id: st
     return sum(len(change.ids) for change in changes) + bool(news)
 
 
+def known(connection: Connection, several: Sequence[Said]) -> set[str]:
+    """The amphorae that said nothing new, nor did others of their load balancers; five statements at most."""
+    look = _look(connection, several)
+    rows = [(said, look.amphorae.get((said.node_id, said.amphora_id))) for said in several]
+    moving = {
+        row.load_balancer_id for said, row in rows
+        if row is not None and (_changes(look, row, said) or limits.news(row, said.words))}
+    return {said.amphora_id for said, row in rows if row is None or row.load_balancer_id not in moving}
+
+
+class Look(Struct, frozen=True):
+    """What the store knows of amphorae by node and id, of their load balancers' objects, and who is heard as master."""
+
+    amphorae: dict[tuple[str, str], AnyRow]
+    subjects: dict[str, defaultdict[str, list[Subject]]]
+    masters: defaultdict[str, set[str]]
+
+
+def _look(connection: Connection, several: Sequence[Said]) -> Look:
+    rows = _amphorae(connection, {said.amphora_id for said in several})
+    owners = {row.load_balancer_id for row in rows}
+    return Look(
+        {(row.node_id, row.id): row for row in rows},
+        {table.name: _subjects(connection, table, owners) for table in REPORTED},
+        _masters(connection, {row.load_balancer_id for row in rows if row.role != Role.STANDALONE}))
+
+
 class Change(Struct, frozen=True):
     """Rows that have to be other than they are."""
 
@@ -57,15 +95,21 @@ class Change(Struct, frozen=True):
     values: dict[str, str]
 
 
-def _amphora(connection: Connection, node_id: str, amphora_id: str) -> AnyRow | None:
+def _amphorae(connection: Connection, amphora_ids: Collection[str]) -> Sequence[AnyRow]:
     lb = load_balancers.c
     return connection.execute(
-        select(amphorae.c.id, amphorae.c.role, amphorae.c.vrrp_state, amphorae.c.load_balancer_id,
+        select(amphorae.c.id, amphorae.c.node_id, amphorae.c.role, amphorae.c.vrrp_state, amphorae.c.load_balancer_id,
                amphorae.c.alarms, amphorae.c.effective, lb.reported_status, lb.manager_id, lb.admin_state_up)
         .join(load_balancers, lb.id == amphorae.c.load_balancer_id)
-        .where(amphorae.c.id == amphora_id, amphorae.c.node_id == node_id, ~amphorae.c.leaving,
-               amphorae.c.deleted_at.is_(None), lb.deleted_at.is_(None))
-    ).one_or_none()
+        .where(amphorae.c.id.in_(amphora_ids), ~amphorae.c.leaving, amphorae.c.deleted_at.is_(None),
+               lb.deleted_at.is_(None))
+    ).all()
+
+
+def _changes(look: Look, amphora: AnyRow, said: Said) -> list[Change]:
+    others = look.masters[amphora.load_balancer_id] - {amphora.id}
+    counts = amphora.role == Role.STANDALONE or said.words.vrrp == MASTER or not others
+    return [*_vrrp_change(amphora, said.words), *(_status_changes(look, amphora, said) if counts else ())]
 
 
 def _vrrp_change(amphora: AnyRow, words: Words) -> list[Change]:
@@ -74,21 +118,23 @@ def _vrrp_change(amphora: AnyRow, words: Words) -> list[Change]:
     return [Change(amphorae, [amphora.id], {"vrrp_state": words.vrrp})]
 
 
-def _counts(connection: Connection, amphora: AnyRow, words: Words) -> bool:
-    if amphora.role == Role.STANDALONE or words.vrrp == MASTER:
-        return True
-    master = (
-        select(amphorae.c.id)
+def _masters(connection: Connection, load_balancer_ids: Collection[str]) -> defaultdict[str, set[str]]:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    masters = (
+        select(amphorae.c.load_balancer_id, amphorae.c.id)
         .join(nodes, nodes.c.id == amphorae.c.node_id)
-        .where(amphorae.c.load_balancer_id == amphora.load_balancer_id, amphorae.c.id != amphora.id,
-               amphorae.c.deleted_at.is_(None), amphorae.c.vrrp_state == MASTER, is_heard())
+        .where(amphorae.c.load_balancer_id.in_(load_balancer_ids), amphorae.c.deleted_at.is_(None),
+               amphorae.c.vrrp_state == MASTER, is_heard())
     )
-    return connection.execute(master).first() is None
+    for row in connection.execute(masters) if load_balancer_ids else ():
+        found[row.load_balancer_id].add(row.id)
+    return found
 
 
-def _status_changes(connection: Connection, manager_id: str, amphora: AnyRow, words: Words) -> list[Change]:
-    subjects = {table.name: _subjects(connection, table, amphora.load_balancer_id) for table in REPORTED}
-    health = derive(words, enabled=amphora.admin_state_up, **subjects)
+def _status_changes(look: Look, amphora: AnyRow, said: Said) -> list[Change]:
+    manager_id = said.manager_id
+    subjects = {table.name: look.subjects[table.name][amphora.load_balancer_id] for table in REPORTED}
+    health = derive(said.words, enabled=amphora.admin_state_up, **subjects)
     changes = []
     if (amphora.reported_status, amphora.manager_id) != (health.load_balancer, manager_id):
         vouched = {"reported_status": health.load_balancer, "manager_id": manager_id}
@@ -102,16 +148,21 @@ def _status_changes(connection: Connection, manager_id: str, amphora: AnyRow, wo
     return changes
 
 
-def _subjects(connection: Connection, table: Table, load_balancer_id: str) -> list[Subject]:
+def _subjects(
+    connection: Connection, table: Table, load_balancer_ids: Collection[str]
+) -> defaultdict[str, list[Subject]]:
+    found: defaultdict[str, list[Subject]] = defaultdict(list)
     own = (members.c.pool_id, func.coalesce(members.c.weight, 1).label("weight")) if table is members else ()
     rows = connection.execute(
         select(
-            table.c.id, table.c.admin_state_up.label("enabled"), table.c.wanted_version,
+            table.c.load_balancer_id, table.c.id, table.c.admin_state_up.label("enabled"), table.c.wanted_version,
             table.c.reported_status.label("status"), *own,
         )
-        .where(table.c.load_balancer_id == load_balancer_id, ~table.c.deleting)
+        .where(table.c.load_balancer_id.in_(load_balancer_ids), ~table.c.deleting)
     )
-    return [Subject(**row) for row in rows.mappings()]
+    for row in rows.mappings():
+        found[row["load_balancer_id"]].append(Subject(**{name: row[name] for name in row if name != LB}))
+    return found
 
 
 def save_statistics(connection: Connection, totals: Mapping[tuple[str, str], Counters]) -> None:

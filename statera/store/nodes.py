@@ -5,10 +5,11 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 from uuid import uuid4
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from statera.errors import StateraError
 from statera.store.clock import now_ms
@@ -16,6 +17,9 @@ from statera.store.events import utc_now
 from statera.store.seen import is_heard, is_lost
 from statera.store.tables import amphorae, load_balancers, node_tokens, nodes
 from statera.store.wake import announce
+
+AT_ONCE = 500
+"""Load balancers of one statement."""
 
 
 class Refused(StateraError):
@@ -175,15 +179,16 @@ def due(connection: Connection, node_id: str) -> None:
     here = select(amphorae.c.load_balancer_id).where(
         amphorae.c.node_id == node_id, amphorae.c.deleted_at.is_(None)
     )
-    _due(connection, load_balancers.c.id.in_(here))
+    due_these(connection, here)
 
 
 def due_without_node(connection: Connection) -> None:
     """Have a controller look at every load balancer with an amphora that waits for a node."""
-    waiting = select(amphorae.c.load_balancer_id).where(
-        amphorae.c.node_id.is_(None), amphorae.c.deleted_at.is_(None)
+    waiting = (
+        select(amphorae.c.load_balancer_id).join(load_balancers, load_balancers.c.id == amphorae.c.load_balancer_id)
+        .where(load_balancers.c.unsettled == 1, amphorae.c.node_id.is_(None), amphorae.c.deleted_at.is_(None))
     )
-    _due(connection, and_(load_balancers.c.unsettled == 1, load_balancers.c.id.in_(waiting)))
+    due_these(connection, waiting)
 
 
 def due_crowded(connection: Connection) -> None:
@@ -191,12 +196,29 @@ def due_crowded(connection: Connection) -> None:
     staying = select(amphorae.c.load_balancer_id, amphorae.c.node_id).where(
         ~amphorae.c.leaving, amphorae.c.deleted_at.is_(None), amphorae.c.node_id.is_not(None))
     crowded = staying.group_by(amphorae.c.load_balancer_id, amphorae.c.node_id).having(func.count() > 1).subquery()
-    _due(connection, load_balancers.c.id.in_(select(crowded.c.load_balancer_id)))
+    due_these(connection, select(crowded.c.load_balancer_id))
 
 
-def _due(connection: Connection, which: ColumnElement[bool]) -> None:
-    if connection.execute(update(load_balancers).where(which).values(due_ms=now_ms())).rowcount:
+def due_these(connection: Connection, which: Select[str]) -> None:
+    """Have a controller look at load balancers, chosen by a look of its own (see `in_order`)."""
+    if change(connection, in_order(connection, which), due_ms=now_ms()):
         announce(connection)
+
+
+def in_order(connection: Connection, which: Select[str]) -> list[str]:
+    """The ids that *which* finds, as everybody takes them who changes several load balancers at once: in this order.
+
+    As a subquery of an update MariaDB would try it on every load balancer that there is.
+    """
+    return sorted(set(connection.execute(which).scalars()) - {None})
+
+
+def change(connection: Connection, load_balancer_ids: Sequence[str], **values: Any) -> int:
+    """Give the columns of these load balancers these values; returns how many there are."""
+    for start in range(0, len(load_balancer_ids), AT_ONCE):
+        these = load_balancers.c.id.in_(load_balancer_ids[start:start + AT_ONCE])
+        connection.execute(update(load_balancers).where(these).values(**values))
+    return len(load_balancer_ids)
 
 
 def _known(connection: Connection, name: str) -> str:

@@ -13,7 +13,21 @@ from typing import Any
 from uuid import uuid4
 
 from msgspec import Struct, to_builtins
-from sqlalchemy import ColumnElement, Connection, Update, and_, case, delete, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Update,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from statera.errors import LeaseLost
 from statera.model.fleet import Port, Role
@@ -21,8 +35,8 @@ from statera.store import wake
 from statera.store.clock import now_ms
 from statera.store.engine import Store
 from statera.store.events import Event, latest_reason, record, utc_now
-from statera.store.settle import settle
-from statera.store.tables import TREE, amphorae, load_balancers, nodes, sealed_secrets, tags
+from statera.store.settle import remove_tags, settle
+from statera.store.tables import TREE, amphorae, load_balancers, nodes, sealed_secrets
 
 lb = load_balancers.c
 Assignment = tuple[ColumnElement[Any], Any]
@@ -197,9 +211,9 @@ def forget_amphora(connection: Connection, amphora_id: str, *, with_node: bool =
 
 def forget_load_balancer(connection: Connection, load_balancer_id: str) -> None:
     """Nothing outside is left of the load balancer: it is DELETED, and what hung on it is no more."""
+    below = union_all(*(select(table.c.id).where(table.c.load_balancer_id == load_balancer_id) for table in TREE))
+    remove_tags(connection, connection.execute(below).scalars().all())
     for table in TREE:
-        below = select(table.c.id).where(table.c.load_balancer_id == load_balancer_id)
-        connection.execute(delete(tags).where(tags.c.resource_id.in_(below)))
         connection.execute(delete(table).where(table.c.load_balancer_id == load_balancer_id))
     connection.execute(delete(sealed_secrets).where(sealed_secrets.c.load_balancer_id == load_balancer_id))
     connection.execute(

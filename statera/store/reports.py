@@ -57,12 +57,8 @@ def connected(connection: Connection, manager_id: str, node_id: str, hello: Hell
     )
     if before.overlay_ip != hello.overlay_ip:
         announce(connection)
-    connection.execute(
-        update(load_balancers)
-        .where(load_balancers.c.id.in_(_carried_by([node_id])),
-               func.coalesce(load_balancers.c.manager_id, "") != manager_id)
-        .values(manager_id=manager_id)
-    )
+    fleet.change(connection, fleet.in_order(connection, _carried_by([node_id]).where(
+        func.coalesce(load_balancers.c.manager_id, "") != manager_id)), manager_id=manager_id)
     if before.lost_ms is not None:
         fleet.due(connection, node_id)
     if not before.heard:
@@ -85,11 +81,8 @@ def disconnected(connection: Connection, manager_id: str, node_ids: Collection[s
         .where(amphorae.c.load_balancer_id == load_balancers.c.id, amphorae.c.deleted_at.is_(None), is_heard())
         .correlate(load_balancers).scalar_subquery()
     )
-    connection.execute(
-        update(load_balancers)
-        .where(load_balancers.c.id.in_(_carried_by(node_ids)), load_balancers.c.manager_id == manager_id)
-        .values(manager_id=other)
-    )
+    fleet.change(connection, fleet.in_order(connection, _carried_by(node_ids).where(
+        load_balancers.c.manager_id == manager_id)), manager_id=other)
 
 
 def vouch(connection: Connection, manager_id: str) -> int:
@@ -101,11 +94,9 @@ def vouch(connection: Connection, manager_id: str) -> int:
     lb = load_balancers.c
     held = list(connection.execute(select(nodes.c.id).where(nodes.c.manager_id == manager_id)).scalars())
     alive = select(managers.c.id).where(managers.c.alive_until_ms >= now_ms())
-    alone = connection.execute(
-        select(lb.id).where(lb.id.in_(_carried_by(held)), or_(lb.manager_id.is_(None), lb.manager_id.not_in(alive)))
-    ).scalars().all()
-    if alone:
-        connection.execute(update(load_balancers).where(lb.id.in_(alone)).values(manager_id=manager_id))
+    alone = fleet.in_order(connection, _carried_by(held).where(
+        or_(lb.manager_id.is_(None), lb.manager_id.not_in(alive))))
+    fleet.change(connection, alone, manager_id=manager_id)
     returned = connection.execute(
         select(nodes.c.id).where(nodes.c.manager_id == manager_id, nodes.c.lost_ms.is_not(None))).scalars().all()
     if returned:
@@ -241,9 +232,9 @@ def _failed(connection: Connection, lb: AnyRow, fact: Applied) -> None:
 
 def _carried_by(node_ids: Collection[str]) -> Select[str]:
     """The load balancers with an amphora that stays on one of the nodes."""
-    return select(amphorae.c.load_balancer_id).where(
-        amphorae.c.node_id.in_(node_ids), ~amphorae.c.leaving, amphorae.c.deleted_at.is_(None),
-        amphorae.c.load_balancer_id.is_not(None),
+    return (
+        select(amphorae.c.load_balancer_id).join(load_balancers, load_balancers.c.id == amphorae.c.load_balancer_id)
+        .where(amphorae.c.node_id.in_(node_ids), ~amphorae.c.leaving, amphorae.c.deleted_at.is_(None))
     )
 
 

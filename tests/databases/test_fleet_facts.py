@@ -35,6 +35,10 @@ def carried(store, load_balancer):
     return lb_id, node_id
 
 
+def from_node(node_id, words):
+    return health.Said(manager_id="hm", node_id=node_id, amphora_id="amphora", words=words)
+
+
 def lb_of(store, lb_id):
     with store.read() as connection:
         return connection.execute(
@@ -105,7 +109,7 @@ def test_nobody_speaks_for_an_amphora_on_another_node(store, carried):
         other = nodes.ensure(connection, "node-2")
         reports.applied(connection, other, Applied(amphora_id="amphora", version=1))
         reports.gone(connection, other, "amphora")
-        assert health.report(connection, "hm", other, "amphora", Words(listeners={"listener": "OPEN"})) == 0
+        assert health.report(connection, from_node(other, Words(listeners={"listener": "OPEN"}))) == 0
     assert lb_of(store, lb_id).done_version == 0
 
 
@@ -125,8 +129,19 @@ def test_a_report_is_written_once(store, carried):
     _, node_id = carried
     words = Words(as_of=1, listeners={"listener": "OPEN"})
     with store.write() as connection:
-        assert health.report(connection, "hm", node_id, "amphora", words) == 2
-        assert health.report(connection, "hm", node_id, "amphora", words) == 0
+        assert health.report(connection, from_node(node_id, words)) == 2
+        assert health.report(connection, from_node(node_id, words)) == 0
+
+
+def test_what_is_known_is_told_from_what_is_new_without_writing(store, carried):
+    _, node_id = carried
+    words = Words(as_of=1, listeners={"listener": "OPEN"})
+    with store.write() as connection:
+        assert health.known(connection, [from_node(node_id, words)]) == set()
+        health.report(connection, from_node(node_id, words))
+        assert health.known(connection, [from_node(node_id, words)]) == {"amphora"}
+        assert health.known(connection, [from_node(node_id, Words(as_of=1, listeners={"listener": "FULL"}))]) == set()
+        assert health.known(connection, [from_node("elsewhere", words)]) == {"amphora"}
 
 
 def test_totals_never_fall(store, carried):
@@ -200,7 +215,7 @@ def test_an_alarm_is_told_when_it_begins_and_when_it_is_over(store, carried):
     said = Words(as_of=1, listeners={"listener": "OPEN"}, effective=may_use)
     with store.write() as connection:
         for alarms in ((full,), (full,), None, (), ()):
-            health.report(connection, "hm", node_id, "amphora", structs.replace(said, alarms=alarms))
+            health.report(connection, from_node(node_id, structs.replace(said, alarms=alarms)))
         told = events.newest(connection, lb_id, limit=10, before=None)
         (now,) = limits.effective(connection, lb_id)
     assert [(event.reason, event.object_id) for event in reversed(told)] == [

@@ -9,9 +9,10 @@ from urllib.parse import urlencode
 
 import msgspec
 import pytest
+from counted import statements
 from falcon import testing
 from oslo_config import cfg
-from sqlalchemy import event, update
+from sqlalchemy import update
 
 from statera.api.app import build
 from statera.config import load
@@ -113,10 +114,7 @@ class World:
 
     def statements(self, act: Callable[[], object]) -> int:
         """How many SQL statements *act* takes."""
-        seen: list[str] = []
-        event.listen(self.store.engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
-        act()
-        return len([text for text in seen if not text.startswith(("BEGIN", "PRAGMA"))])
+        return len(statements(self.store.engine, act))
 
     def status(self, path: str) -> str:
         (shown,) = self.get(path).values()

@@ -144,15 +144,6 @@ def test_doubles_in_a_batch(world):
     assert world.refused(409, "PUT", path, {"members": [member(2), member(2)]}).startswith("Another member on this")
 
 
-def test_five_hundred_members_take_few_statements(world):
-    pool = world.pool(world.lb())
-    addresses = [f"10.0.{each // 250}.{each % 250 + 1}" for each in range(500)]
-    body = {"members": [{"address": address, "protocol_port": 80} for address in addresses]}
-    taken = world.statements(lambda: world.call("PUT", f"/pools/{pool['id']}/members", body))
-    assert taken < 30
-    assert len(world.get(f"/pools/{pool['id']}/members")["members"]) == 500
-
-
 def test_a_new_monitor_shows_all_its_fields_in_order(world):
     shown = world.monitor(world.pool(world.lb()), http_version=1.1, domain_name="example.org")
     assert list(shown) == [

@@ -4,7 +4,6 @@
 import time
 
 import pytest
-from furniture import OPERATIONS, furnished, path_of
 
 MOST = 16
 """Statements of the costliest request, the status of a whole tree."""
@@ -13,44 +12,6 @@ MOST = 16
 @pytest.fixture
 def world(worlds):
     return worlds(api_settings={"default_provider_driver": "noop_driver"})
-
-
-def taken(world, known):
-    """Statements of every list and show, by request."""
-    counts = {}
-    for operation in (each for each in OPERATIONS if each.verb == "get"):
-        where = path_of(operation, known)
-
-        def look(where=where):
-            assert world.call("GET", where, root="").status_code == 200, where
-
-        counts[operation.path] = world.statements(look)
-    return counts
-
-
-def grow(world, known, count):
-    """*count* more of each kind that grows, most of them below the same load balancer."""
-    lb, pool, policy = ({"id": known[f"{kind}_id"]} for kind in ("loadbalancer", "pool", "l7policy"))
-    for number in range(count):
-        other = world.lb(name=f"lb {number}", tags=["a", "b"])
-        world.listener(lb, protocol_port=1000 + number, tags=["a"])
-        world.monitor(world.pool(other))
-        world.policy({"id": known["listener_id"]})
-        world.post(f"/l7policies/{policy['id']}/rules", rule={
-            "type": "PATH", "compare_type": "EQUAL_TO", "value": f"/{number}"})
-        world.member(pool, protocol_port=1000 + number)
-        world.post("/flavors", flavor={"name": f"f{number}", "flavor_profile_id": known["flavorprofile_id"]})
-
-
-def test_statements_do_not_grow_with_what_is_told(world):
-    known = furnished(world)
-    few = taken(world, known)
-    grow(world, known, 8)
-    many = taken(world, known)
-    for path, count in many.items():
-        print(f"{path:<60}{few[path]:>4}{count:>4}")
-    assert many == few
-    assert max(many.values()) <= MOST
 
 
 def whole_tree(pools, members):

@@ -13,6 +13,7 @@ from statera.api.handlers import Child, found, place_of, respond, respond_nothin
 from statera.api.identity import identify
 from statera.api.resources import healthmonitors, listeners, loadbalancers, members, pools
 from statera.store import statistics, tables
+from statera.store.lists import View, read_all, read_one
 
 Document = dict[str, Any]
 BOTH = ("operating_status", "provisioning_status")
@@ -63,20 +64,28 @@ def listener_statistics(connection: Connection, listener_id: str) -> Document:
     return {"stats": statistics.totals(connection, listener_id=listener_id)}
 
 
+LOAD_BALANCER = loadbalancers.KIND.view.only("id", "name", *BOTH)
+LISTENER = listeners.CHILD.kind.view.only("id", "name", *BOTH, "default_pool_id")
+POOL = pools.CHILD.kind.view.only("id", "name", *BOTH, "healthmonitor_id", "listeners", "members")
+MEMBER = members.CHILD.kind.view.only("id", "name", *BOTH, "address", "protocol_port")
+MONITOR = healthmonitors.CHILD.kind.view.only("id", "name", *BOTH, "type")
+"""What the status tree shows of each."""
+
+
 def status_tree(connection: Connection, lb_id: str) -> Document:
     """Both statuses of the load balancer, its listeners, the pools that these use, monitors and members."""
-    lb = loadbalancers.KIND.one(connection, lb_id) or {}
+    lb = read_one(connection, LOAD_BALANCER, lb_id) or {}
 
-    def of(child: Child) -> list[Document]:
-        return child.kind.all(connection, child.kind.table.c.load_balancer_id == lb_id)
+    def of(view: View) -> list[Document]:
+        return read_all(connection, view, view.table.c.load_balancer_id == lb_id)
 
-    member = {row["id"]: row for row in of(members.CHILD)}
-    monitor = {row["id"]: row for row in of(healthmonitors.CHILD)}
-    every_pool = of(pools.CHILD)
+    member = {row["id"]: row for row in of(MEMBER)}
+    monitor = {row["id"]: row for row in of(MONITOR)}
+    every_pool = of(POOL)
     pool = {row["id"]: _pool(row, member, monitor) for row in every_pool}
     users = {row["id"]: [user["id"] for user in row["listeners"]] for row in every_pool}
     shown = []
-    for listener in of(listeners.CHILD):
+    for listener in of(LISTENER):
         default = listener["default_pool_id"]
         used = [id for id, listener_ids in users.items() if listener["id"] in listener_ids and id != default]
         first = [default] if default in pool else []
@@ -90,7 +99,7 @@ def _brief(row: Mapping[str, Any], *names: str) -> Document:
 
 def _pool(row: Mapping[str, Any], member: Mapping[str, Document], monitor: Mapping[str, Document]) -> Document:
     shown = _brief(row, "provisioning_status", "operating_status")
-    watched = monitor.get(row.get("healthmonitor_id", ""))
+    watched = monitor.get(row["healthmonitor_id"] or "")
     if watched is not None:
         shown["health_monitor"] = _brief(watched, "type", "provisioning_status", "operating_status")
     shown["members"] = [_brief(member[each["id"]], *BOTH, "address", "protocol_port") for each in row["members"]]

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import (
     Boolean,
     Column,
@@ -77,6 +78,13 @@ class View(Struct, frozen=True, kw_only=True, dict=True):
         return self.selection.where(self.table.c[self.key] == bindparam("key"))
 
 
+    def only(self, *names: str) -> "View":
+        """The same objects with these attributes alone."""
+        return replace(
+            self, columns={name: self.columns[name] for name in names},
+            relations={name: read for name, read in self.relations.items() if name in names})
+
+
 class TagFilter(Struct, frozen=True, kw_only=True):
     """Each an AND of its own; `None` does not filter."""
 
@@ -130,7 +138,7 @@ def read_one(connection: Connection, view: View, key: str) -> Row | None:
 
 def _read(connection: Connection, view: View, statement: Select[Any], **given: str) -> list[Row]:
     names = ("row_key", *view.columns)
-    rows = [dict(zip(names, row, strict=True)) for row in connection.execute(statement, given)]
+    rows = [dict(zip(names, row, strict=True)) for row in connection.execute(statement, given).all()]
     keys = [row.pop("row_key") for row in rows]
     for name, relation in view.relations.items():
         related = _gathered(connection, relation, keys)
@@ -275,7 +283,7 @@ def children(table: Table, owner: str) -> Relation:
 def tags_of(connection: Connection, found: Sequence[str]) -> Mapping[str, list[str]]:
     grouped: defaultdict[str, list[str]] = defaultdict(list)
     tag = tables.tags.c
-    for owner, name in connection.execute(select(tag.resource_id, tag.tag).where(tag.resource_id.in_(found))):
+    for owner, name in connection.execute(select(tag.resource_id, tag.tag).where(tag.resource_id.in_(found))).all():
         grouped[owner].append(name)
     return grouped
 
@@ -300,7 +308,7 @@ def listeners_of_pools(pool_ids: Sequence[str]) -> Any:
 
 def _grouped(connection: Connection, statement: Any) -> Mapping[str, list[dict[str, str]]]:
     grouped: defaultdict[str, list[dict[str, str]]] = defaultdict(list)
-    for owner, id in connection.execute(statement):
+    for owner, id in connection.execute(statement).all():
         grouped[owner].append({"id": id})
     return grouped
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two statuses as SQL, for filters and lists: the same rules as `model.status`, row by row.
 
-Every expression expects the object's own table joined to `load_balancers` (for a load balancer: itself).
+Every expression expects the object's own table joined to `load_balancers` (for a load balancer: itself). Making one
+costs more than a database needs for it, so each is made once.
 """
+
+from functools import cache
 
 from sqlalchemy import ColumnElement, Table, and_, case, exists, func, literal, or_, select
 
@@ -29,6 +32,7 @@ def done_version(table: Table) -> ColumnElement[int]:
     return case((IS_OURS, lb.done_version), else_=table.c.answered_version)
 
 
+@cache
 def provisioning_status(table: Table) -> ColumnElement[str]:
     lb, row, done = load_balancers.c, table.c, done_version(table)
     failed = [row.failed_version >= row.wanted_version]
@@ -46,6 +50,7 @@ def provisioning_status(table: Table) -> ColumnElement[str]:
     return case(*((when, literal(str(then))) for when, then in whens), else_=literal(str(Provisioning.ACTIVE)))
 
 
+@cache
 def operating_status(table: Table) -> ColumnElement[str]:
     lb, row = load_balancers.c, table.c
     offline = literal(str(Operating.OFFLINE))
@@ -64,6 +69,7 @@ def operating_status(table: Table) -> ColumnElement[str]:
     return case(*whens, else_=row.reported_status)
 
 
+@cache
 def updated_at(table: Table) -> ColumnElement[object]:
     """Null until the object first leaves PENDING_CREATE, a time from then on."""
     row = table.c

@@ -113,8 +113,20 @@ def change_each(
 ) -> None:
     """Set columns of objects of a tree, for each its own by id, and make them pending since *version*.
 
-    One statement for all that change the same columns.
+    One statement for all that get the same values; what is left is sent together where columns are the same.
     """
+    twins = defaultdict[str, list[str]](list)
+    for id, values in changes.items():
+        twins[repr(sorted(values.items()))].append(id)
+    for ids in twins.values():
+        if len(ids) > 1:
+            change_rows(connection, table, ids, version=version, **changes[ids[0]])
+    _change_apart(connection, table, {ids[0]: changes[ids[0]] for ids in twins.values() if len(ids) == 1}, version)
+
+
+def _change_apart(
+    connection: Connection, table: Table, changes: Mapping[str, Mapping[str, Any]], version: int
+) -> None:
     stamp = {"wanted_version": version, "updated_at": events.utc_now()}
     alike = defaultdict[tuple[str, ...], list[dict[str, Any]]](list)
     for id, values in changes.items():

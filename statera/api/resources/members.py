@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import falcon
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from statera.api import delegate, requests, rules
 from statera.api.acts import Act, Service
@@ -85,7 +85,7 @@ def create(act: Act, values: dict[str, Any]) -> str:
     act.quota("member")
     vnic_type = judged(act, values)
     require_states(act, values["pool_id"])
-    for other in act.rows(tables.members, tables.members.c.pool_id == values["pool_id"]):
+    for other in act.rows(tables.members, *same_place(values)):
         require_distinct(values, other)
     infra = reaches_further(act, [values])
     act.version(infra=infra)
@@ -115,6 +115,13 @@ def require_one_family(act: Act, pool_id: str, members: Sequence[Values]) -> Non
         for member in members:
             mixed = ip_address(member["address"]).version not in versions
             act.require_served("member", {**member, "mixed_protocol": pool["protocol"] if mixed else None})
+
+
+def same_place(values: Values) -> Sequence[ColumnElement[bool]]:
+    """Where members of the pool are that a database takes for the same: of thousands, none or one."""
+    member = tables.members.c
+    address, port = identity_of(values)
+    return member.pool_id == values["pool_id"], member.address == address, member.protocol_port == port
 
 
 def identity_of(member: Values) -> tuple[str, int]:

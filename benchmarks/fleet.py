@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -23,7 +24,7 @@ from benchmarks import machine, rig, servers
 from benchmarks.client import Api, answers, until
 from benchmarks.peers.api import V2, small
 from benchmarks.peers.copies import copy_load_balancer
-from benchmarks.rows import Row, Sheet, conclude
+from benchmarks.rows import Row, Sheet, conclude, measured
 from benchmarks.terminal import Tick, ticking
 from statera.agent.identity import Identity
 from statera.config import Settings, load
@@ -217,7 +218,8 @@ class Fleet:
             return int(connection.execute(statement).scalar_one())  # type: ignore[call-overload]
 
     def connected(self) -> int:
-        return self.count(select(func.count()).select_from(nodes).where(is_heard(), nodes.c.manager_id.not_in(self.past)))
+        newest = nodes.c.manager_id.not_in(self.past)
+        return self.count(select(func.count()).select_from(nodes).where(is_heard(), newest))
 
     def not_vouched_for(self) -> int:
         alive = select(managers.c.id).where(managers.c.alive_until_ms > now_ms(), managers.c.id.not_in(self.past))
@@ -307,9 +309,9 @@ def rest(fleet: Fleet) -> float:
     return since
 
 
-def steady(fleet: Fleet, seconds: float, busy: int, what: str) -> Iterator[Row]:
+def steady(fleet: Fleet, *, seconds: float, busy: int) -> Iterator[Row]:
     """Nothing happens but traffic."""
-    fleet.tick(what)
+    what = f"{busy * fleet.nodes:,} amphorae busy" if busy else "at rest"
     fleet.traffic(busy)
     pause = threading.Event()
     pause.wait(5.0)
@@ -335,7 +337,7 @@ def between(before: Spent, after: Spent, what: str) -> Iterator[Row]:
 
 def frozen(fleet: Fleet) -> Iterator[Row]:
     """All nodes fall silent at once, which is more likely our fault than theirs, and come back."""
-    fleet.tick("all nodes fall silent")
+    fleet.traffic(0)
     before = fleet.replaced()
     fleet.signal_nodes(signal.SIGSTOP)
     threading.Event().wait(FROZEN_SECONDS)
@@ -351,7 +353,6 @@ def frozen(fleet: Fleet) -> Iterator[Row]:
 
 def failover(fleet: Fleet) -> Iterator[Row]:
     """A tenth of the nodes dies at once."""
-    fleet.tick(f"{fleet.dead} nodes die")
     before, began, lost = fleet.spent(), time.monotonic(), fleet.replaced()
     fleet.kill_some()
     noticed = wait(lambda: fleet.count(select(func.count()).select_from(nodes).where(nodes.c.lost_ms.is_not(None)))
@@ -372,7 +373,6 @@ def failover(fleet: Fleet) -> Iterator[Row]:
 
 def restart(fleet: Fleet) -> Iterator[Row]:
     """All controllers end and start."""
-    fleet.tick("controllers start anew")
     fleet.stop(*SERVICES)
     began = time.monotonic()
     fleet.start(*SERVICES)
@@ -425,13 +425,16 @@ def main(size: int, short: bool, database: str, busy: int, file: Path | None, do
     rows: list[Row] = []
     with ticking("start") as tick, tempfile.TemporaryDirectory(prefix="st-fleet-") as folder, \
             a_fleet(database, Path(folder), size=size, tick=tick) as fleet:
-        rows += begin(fleet)
-        rows += steady(fleet, seconds, 0, "at rest")
-        rows += steady(fleet, seconds / 2, busy, f"{busy * fleet.nodes:,} amphorae busy")
-        fleet.traffic(0)
-        rows += frozen(fleet)
-        rows += failover(fleet)
-        rows += restart(fleet)
+        parts: dict[str, Callable[[Fleet], Iterator[Row]]] = {
+            "begin": begin, "at rest": partial(steady, seconds=seconds, busy=0),
+            f"{busy * fleet.nodes:,} amphorae busy": partial(steady, seconds=seconds / 2, busy=busy),
+            "silence": frozen, "failover": failover, "start anew": restart,
+        }
+        for name, part in parts.items():
+            tick(name)
+            rows += measured(name, partial(part, fleet))
+            if any(row.failed for row in rows):
+                break  # what follows would not be the same fleet any more
     conclude(Sheet(name="fleet", title=f"A fleet of {size:,} load balancers", facts=facts, rows=tuple(rows)),
              file=file, docs=docs)
 

@@ -40,6 +40,8 @@ from statera.store.tables import TREE, amphorae, load_balancers, nodes, sealed_s
 
 lb = load_balancers.c
 Assignment = tuple[ColumnElement[Any], Any]
+LOOKED_AT = 100
+"""Load balancers among which the next one is sought."""
 
 
 class Lease(Struct, frozen=True, kw_only=True):
@@ -73,9 +75,14 @@ def clock(connection: Connection) -> int:
 
 
 def next_due_seconds(connection: Connection) -> float | None:
-    """How long until a load balancer can be claimed: 0 or less for now, None while none is waiting."""
+    """How long until a load balancer can be claimed: 0 or less for now, None while none is waiting.
+
+    Looks at the first of them only, however many wait: more than that are not held at a time by workers that are
+    asked to look again.
+    """
     free_ms = case((lb.lease_until_ms > lb.due_ms, lb.lease_until_ms), else_=lb.due_ms)
-    first = connection.execute(select(func.min(free_ms) - now_ms()).where(lb.due_ms >= 0)).scalar_one()
+    waiting = select(free_ms.label("free_ms")).where(lb.due_ms >= 0).order_by(lb.due_ms).limit(LOOKED_AT).subquery()
+    first = connection.execute(select(func.min(waiting.c.free_ms) - now_ms())).scalar_one()
     return None if first is None else int(first) / 1000
 
 

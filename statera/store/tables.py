@@ -352,7 +352,7 @@ amphorae = Table(
     Column("load_balancer_id", String(36), ForeignKey("load_balancers.id", ondelete="SET NULL"), index=True),
     Column("role", String(16), nullable=False),
     Column("born_version", BigInteger, nullable=False),
-    Column("node_id", String(36), ForeignKey("nodes.id", ondelete="SET NULL"), index=True),
+    Column("node_id", String(36), ForeignKey("nodes.id", ondelete="SET NULL")),
     Column("ports", JSON, nullable=False, default=list),
     Column("leaving", Boolean, nullable=False, default=False),
     Column("built", JSON(none_as_null=True)),
@@ -376,6 +376,7 @@ amphorae = Table(
     Column("haproxy_version", String(64)),
     Column("alarms", JSON(none_as_null=True)),
     Column("effective", JSON(none_as_null=True)),
+    Index("ix_amphorae_node_id_deleted_at", "node_id", "deleted_at"),  # counted for each node by who places one
 )
 
 budgets = Table(  # controller: how far ahead of the clock what was spent reaches

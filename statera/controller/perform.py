@@ -4,6 +4,7 @@
 Every call outside names a goal, so after a crash between the two the same step is simply made again.
 """
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from msgspec import structs
@@ -24,9 +25,9 @@ from statera.controller.steps import (
     SucceedAmphora,
 )
 from statera.controller.world import World
-from statera.drivers.protocols import AmphoraRequest
+from statera.drivers.protocols import AmphoraRequest, Berth
 from statera.errors import NotYet
-from statera.model.fleet import ROLES, Role
+from statera.model.fleet import ROLES, Port, Role
 from statera.model.guard import guard
 from statera.model.tree import LoadBalancer
 from statera.store import budget, delegated, passes, spares
@@ -105,17 +106,19 @@ def _succeed(step: SucceedAmphora, desired: LoadBalancer, world: World, *, lease
 
 def _plug(step: PlugAmphora, desired: LoadBalancer, world: World, *, lease: Lease) -> None:
     vips = _vips(desired)
+    with world.store.read() as connection:
+        node = node_of(connection, step.id)
+        request = _request(connection, step.id, desired)
+    berth = Berth(desired.id, node or _likely_node(request, world)) if _binds(world) else None
     ports = [
-        world.network.ensure_amphora_port(step.id, subnet_id, vips=vips.get(subnet_id, ()))
+        world.network.ensure_amphora_port(step.id, subnet_id, vips=vips.get(subnet_id, ()), berth=berth)
         for subnet_id in step.subnet_ids
     ]
     world.network.release_amphora_ports(step.id, keep=step.subnet_ids)
-    with world.store.read() as connection:
-        node = node_of(connection, step.id)
     if node and world.compute.plugs:
         world.compute.plug(step.id, ports, load_balancer_id=desired.id)
-    elif node and world.network.guards:
-        ports = [world.network.bind(step.id, port, node) for port in ports]
+    elif node and _binds(world):
+        ports = _bound(step.id, ports, node, world)
     with passes.fenced(world.store, lease) as connection:
         passes.record_ports(connection, step.id, ports)
 
@@ -135,13 +138,7 @@ def _place(amphora_id: str, desired: LoadBalancer, world: World, *, lease: Lease
     with world.store.read() as connection:
         amphorae = load_amphorae(connection, desired.id)
         own = next(amphora for amphora in amphorae if amphora.id == amphora_id)
-        flavor = flavor_data(connection, desired.flavor_id)
-        request = AmphoraRequest(
-            amphora_id=amphora_id, load_balancer_id=desired.id, nodes=tuple(count_on_nodes(connection)),
-            ports=own.ports,
-            beside=tuple(amphora.node_id for amphora in amphorae if amphora.node_id and not amphora.leaving),
-            zone=compute_zone(connection, desired.availability_zone), flavor=flavor,
-        )
+        request = _request(connection, amphora_id, desired)
     node_id = world.compute.ensure_node(request)
     machine = world.compute.machine(amphora_id) if world.compute.plugs else None
     if machine:
@@ -150,18 +147,48 @@ def _place(amphora_id: str, desired: LoadBalancer, world: World, *, lease: Lease
     if node_id is None:
         raise NotYet(f"the node of amphora {amphora_id} is being made")
     ports = own.ports
-    if world.network.guards and not world.compute.plugs:
-        name = next(node.name for node in request.nodes if node.id == node_id)
-        ports = tuple(world.network.bind(amphora_id, port, name) for port in ports)
+    if _binds(world):
+        ports = tuple(_bound(amphora_id, ports, _name(node_id, request), world))
     with passes.fenced(world.store, lease) as connection:
         if ports != request.ports:
             passes.record_ports(connection, amphora_id, ports)
         passes.place_amphora(connection, amphora_id, node_id, built={
-            name: flavor[name] for name in world.compute.built_from if name in flavor})
+            name: request.flavor[name] for name in world.compute.built_from if name in request.flavor})
         if node_id in {one.node_id for one in amphorae if one.role is not own.role and not one.leaving}:
             record(connection, _about(
                 desired, amphora_id, "spread_lost",
                 "no second node is free: two amphorae of this load balancer share a node and would fail together"))
+
+
+def _request(connection: Connection, amphora_id: str, desired: LoadBalancer) -> AmphoraRequest:
+    """Another amphora's node is where it is, or where its ports are expected already."""
+    amphorae, nodes = load_amphorae(connection, desired.id), tuple(count_on_nodes(connection))
+    own = next(amphora for amphora in amphorae if amphora.id == amphora_id)
+    others = [amphora for amphora in amphorae if amphora.id != amphora_id and not amphora.leaving]
+    hosts = {port.host for amphora in others for port in amphora.ports}
+    beside = {amphora.node_id for amphora in others if amphora.node_id} | {
+        node.id for node in nodes if node.name in hosts}
+    return AmphoraRequest(
+        amphora_id=amphora_id, load_balancer_id=desired.id, nodes=nodes, ports=own.ports, beside=tuple(sorted(beside)),
+        zone=compute_zone(connection, desired.availability_zone), flavor=flavor_data(connection, desired.flavor_id))
+
+
+def _binds(world: World) -> bool:
+    """Whether ports have to be bound to the node that will plug them."""
+    return world.network.guards and world.compute.has_nodes and not world.compute.plugs
+
+
+def _likely_node(request: AmphoraRequest, world: World) -> str:
+    """The name of the node that the amphora would be placed on now, so that its ports are made for that node."""
+    return _name(world.compute.ensure_node(request), request)
+
+
+def _name(node_id: str | None, request: AmphoraRequest) -> str:
+    return next(node.name for node in request.nodes if node.id == node_id)
+
+
+def _bound(amphora_id: str, ports: Sequence[Port], host: str, world: World) -> list[Port]:
+    return [port if port.host == host else world.network.bind(amphora_id, port, host) for port in ports]
 
 
 def _release(amphora_id: str, desired: LoadBalancer, world: World, *, lease: Lease) -> None:

@@ -74,6 +74,13 @@ class Vip(Struct, frozen=True, kw_only=True):
     additional_port_ids: tuple[str, ...] = ()
 
 
+class Berth(Struct, frozen=True):
+    """Where an amphora's port is to be used, known beforehand: for which load balancer's VIP, and on which host."""
+
+    load_balancer_id: str
+    host: str
+
+
 class AmphoraRequest(Struct, frozen=True, kw_only=True):
     """An amphora that needs a node, a spare one without *load_balancer_id*. *beside* are nodes of the same load
     balancer: better not those.
@@ -184,8 +191,12 @@ class Network(Protocol):
     def discard_port(self, port_id: str) -> None:
         """Delete a port that a provider's driver made and does not need; one that is not there is success."""
 
-    def ensure_amphora_port(self, amphora_id: str, subnet_id: str, vips: Sequence[str] = ()) -> Port:
+    def ensure_amphora_port(
+        self, amphora_id: str, subnet_id: str, vips: Sequence[str] = (), *, berth: Berth | None = None
+    ) -> Port:
         """A port of the amphora in the subnet, `octavia-lb-vrrp-<amphora id>` when it answers for *vips*.
+
+        One that has to be made is made for the *berth*, so far as that is possible; `bind` and `guard_vip` see to it.
 
         Raise `TryAgain` ("subnet full …") when there is no free address.
         """

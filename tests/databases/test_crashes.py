@@ -29,7 +29,7 @@ class Ports(NoopNetwork):
         super().__init__()
         self.ports, self.vips, self.fuse = {}, set(), Fuse(0)
 
-    def ensure_amphora_port(self, amphora_id, subnet_id, vips=()):
+    def ensure_amphora_port(self, amphora_id, subnet_id, vips=(), *, berth=None):
         self.fuse.burn()
         port = self.ports.setdefault((amphora_id, subnet_id), super().ensure_amphora_port(amphora_id, subnet_id, vips))
         self.fuse.burn()

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from typing import Protocol
 from uuid import uuid4
 
-from statera.drivers.protocols import Caller, PortFacts, SubnetFacts, Vip, VipRequest
+from statera.drivers.protocols import Berth, Caller, PortFacts, SubnetFacts, Vip, VipRequest
 from statera.errors import ApiError, NotFound, TryAgain
 from statera.model.fleet import Owned, Port
 from statera.model.guard import Guard
@@ -84,7 +84,9 @@ class LocalNetworks:
     def discard_port(self, port_id: str) -> None:
         """Nobody else makes ports here."""
 
-    def ensure_amphora_port(self, amphora_id: str, subnet_id: str, vips: Sequence[str] = ()) -> Port:
+    def ensure_amphora_port(
+        self, amphora_id: str, subnet_id: str, vips: Sequence[str] = (), *, berth: Berth | None = None
+    ) -> Port:
         try:
             return self._amphora_port(amphora_id, subnet_id, "vrrp" if vips else "member")
         except ApiError as error:

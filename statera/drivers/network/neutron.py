@@ -8,13 +8,15 @@ security groups belong to the service project, the VIP's port to the tenant's.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
+from math import inf
+from time import monotonic
 from typing import Any
 
 from msgspec import structs
 
 from statera.drivers.cloud import Json, Reply, Service
 from statera.drivers.network import doors
-from statera.drivers.protocols import Caller, PortFacts, SubnetFacts, Vip, VipAddress, VipRequest
+from statera.drivers.protocols import Berth, Caller, PortFacts, SubnetFacts, Vip, VipAddress, VipRequest
 from statera.errors import (
     AddressTaken,
     ApiError,
@@ -40,6 +42,10 @@ MARK = "Made by Statera of project {}."
 """Description of all that we made: another load-balancing service of the cloud, or Statera of another service project,
 may use the same names."""
 
+PLUGGED = ("bridge", "tap")
+"""How ports are bound that nodes can plug."""
+NETWORK_SECONDS = 60
+"""Networks are slow to look at and hardly ever change."""
 TAP_LENGTH = 14
 """Neutron's agents know a port's device by `tap` and as much of its id as makes this length."""
 
@@ -60,6 +66,7 @@ class NeutronNetworks:
     def __init__(self, neutron: Service, *, sees_all: bool = False) -> None:
         self.neutron = neutron
         self._sees_all = sees_all
+        self._networks: dict[str, tuple[float, Json]] = {}
 
     # What tenants name.
 
@@ -164,23 +171,29 @@ class NeutronNetworks:
 
     # Amphorae.
 
-    def ensure_amphora_port(self, amphora_id: str, subnet_id: str, vips: Sequence[str] = ()) -> Port:
+    def ensure_amphora_port(
+        self, amphora_id: str, subnet_id: str, vips: Sequence[str] = (), *, berth: Berth | None = None
+    ) -> Port:
         subnet = self._need("subnet", subnet_id)
-        network = self._need("network", subnet["network_id"])
-        pairs = [{"ip_address": vip} for vip in vips] if network.get("port_security_enabled", True) else []
+        network = self._network(subnet["network_id"])
+        is_secure = network.get("port_security_enabled", True)
+        pairs = [{"ip_address": vip} for vip in vips] if is_secure else []
         port = next(self._amphora_ports(amphora_id, network_id=network["id"]), None)
         if port is None:
+            group = self._ensure_group(berth.load_balancer_id) if berth and vips and is_secure else None
             port = _only(self.neutron.ask("POST", "/ports", json={"port": {
                 "name": (VRRP if vips else MEMBER).format(amphora_id), "network_id": network["id"],
                 "device_owner": OWNER, "description": self._mark, "fixed_ips": [{"subnet_id": subnet_id}],
                 "allowed_address_pairs": pairs,
+                **({"security_groups": [group["id"]]} if group else {}),
+                **({"binding:host_id": berth.host, "device_id": amphora_id} if berth else {}),
             }}), "port")
         port = self._complete(port, subnet_id, pairs)
-        return Port(
+        return _bound(port, Port(
             port_id=port["id"], network_id=network["id"], subnet_id=subnet_id, cidr=subnet["cidr"],
             ip_address=dict(_addresses(port))[subnet_id], gateway_ip=subnet["gateway_ip"],
             host_routes=tuple((one["destination"], one["nexthop"]) for one in subnet.get("host_routes", ())),
-            mac_address=port["mac_address"], mtu=network.get("mtu") or 1500)
+            mac_address=port["mac_address"], mtu=network.get("mtu") or 1500))
 
     def _complete(self, port: Json, subnet_id: str, pairs: Sequence[Json]) -> Json:
         """With an address in the subnet and allowed to use those of *pairs* too."""
@@ -199,13 +212,13 @@ class NeutronNetworks:
         if kind in ("binding_failed", "unbound"):
             raise TryAgain("port_unbound", f"Neutron cannot bind port {port.port_id} to host {host}: no agent of its "
                                            "network is alive there; `openstack network agent list` shows which are")
-        if kind not in ("bridge", "tap"):
+        if kind not in PLUGGED:
             raise GiveUp("port_unbound", f"Neutron binds port {port.port_id} to host {host} as {kind}, which nodes "
                                          "cannot plug; use the Linux bridge agent there, or the nova compute driver")
-        return structs.replace(port, device=f"tap{port.port_id}"[:TAP_LENGTH])
+        return _bound(bound, port)
 
     def guard_vip(self, load_balancer_id: str, guard: Guard, ports: Sequence[Port]) -> None:
-        group = self._group(load_balancer_id) or self._make_group(load_balancer_id)
+        group = self._ensure_group(load_balancer_id)
         self._set_rules(group, doors.rules(group["id"], guard, [port.ip_address for port in ports]))
         ids = [group["id"], *guard.group_ids]
         for port in self._vip_ports(load_balancer_id):
@@ -233,10 +246,10 @@ class NeutronNetworks:
     def release(self, thing: Owned) -> None:
         (self.release_amphora_ports if thing.is_amphoras else self.release_vip)(thing.owner)
 
-    def _make_group(self, load_balancer_id: str) -> Json:
-        return _only(self.neutron.ask("POST", "/security-groups", json={"security_group": {
-            "name": GROUP.format(load_balancer_id), "description": self._mark,
-        }}), "security_group")
+    def _ensure_group(self, load_balancer_id: str) -> Json:
+        wanted = {"name": GROUP.format(load_balancer_id), "description": self._mark}
+        return self._group(load_balancer_id) or _only(
+            self.neutron.ask("POST", "/security-groups", json={"security_group": wanted}), "security_group")
 
     def _set_rules(self, group: Json, wanted: Mapping[doors.Key, Json]) -> None:
         """First what is missing, then off with what is too much: nobody who may come in is ever shut out."""
@@ -276,6 +289,13 @@ class NeutronNetworks:
             raise GiveUp("network_gone", f"{kind} {id} is no more in Neutron; delete what uses it, or make it again")
         return found
 
+    def _network(self, id: str) -> Json:
+        seen, found = self._networks.get(id, (-inf, {}))
+        if monotonic() - seen > NETWORK_SECONDS:
+            found = self._need("network", id)
+            self._networks[id] = (monotonic(), found)
+        return found
+
     def _list(self, kind: str, query: Sequence[tuple[str, str]], token: str | None = None) -> list[Json]:
         found: list[Json] = self.neutron.ask("GET", f"/{kind}s", query=query, token=token)[f"{kind}s"]
         return found
@@ -305,6 +325,13 @@ def _owned(kind: str, found: Json) -> Owned | None:
     """Whose it is by its name; None for a name that is not ours."""
     match = NAMED.fullmatch(found["name"])
     return match and Owned(kind=kind, id=found["id"], name=found["name"], owner=match[2], is_amphoras=bool(match[1]))
+
+
+def _bound(found: Json, port: Port) -> Port:
+    """With the device that its host has for it, once it is bound."""
+    if found.get("binding:vif_type") not in PLUGGED:
+        return port
+    return structs.replace(port, host=found["binding:host_id"], device=f"tap{port.port_id}"[:TAP_LENGTH])
 
 
 def _only(body: Json, kind: str) -> Json:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from uuid import NAMESPACE_OID, uuid5
 
-from statera.drivers.protocols import Caller, PortFacts, SubnetFacts, Vip, VipRequest
+from statera.drivers.protocols import Berth, Caller, PortFacts, SubnetFacts, Vip, VipRequest
 from statera.model.fleet import Owned, Port
 from statera.model.guard import Guard
 
@@ -70,7 +70,9 @@ class NoopNetwork:
     def discard_port(self, port_id: str) -> None:
         """There are no ports."""
 
-    def ensure_amphora_port(self, amphora_id: str, subnet_id: str, vips: Sequence[str] = ()) -> Port:
+    def ensure_amphora_port(
+        self, amphora_id: str, subnet_id: str, vips: Sequence[str] = (), *, berth: Berth | None = None
+    ) -> Port:
         v6 = any(":" in vip for vip in vips)
         return Port(
             port_id=_id(f"{amphora_id} in {subnet_id}"), network_id=_id(f"network of {subnet_id}"), subnet_id=subnet_id,

@@ -10,7 +10,7 @@ import pytest
 from msgspec import Struct
 
 from statera.drivers.network.neutron import NeutronNetworks
-from statera.drivers.protocols import Caller, VipAddress, VipRequest
+from statera.drivers.protocols import Berth, Caller, VipAddress, VipRequest
 from statera.errors import AddressTaken, ApiError, Conflict, GiveUp, InUse, Invalid, SubnetFull, TryAgain
 from statera.model.fleet import Port
 from statera.model.guard import Door, Guard
@@ -242,6 +242,25 @@ def test_a_bound_port_says_what_to_call_its_device(town: Town, lb: str) -> None:
     assert town.show(port.port_id).binding_host_id == host
 
 
+def test_a_port_is_born_where_it_will_be_used(town: Town, lb: str) -> None:
+    host = next(agent.host for agent in town.admin.network.agents() if agent.agent_type == "Linux bridge agent")
+    port = town.neutron.ensure_amphora_port(lb, town.subnet_id, ["10.77.0.77"], berth=Berth(lb, host))
+    [group] = town.admin.network.security_groups(name=f"lb-{lb}")
+    made = town.show(port.port_id)
+    assert (port.host, port.device) == (host, f"tap{port.port_id[:11]}")
+    assert (made.binding_host_id, made.device_id, made.security_group_ids) == (host, lb, [group.id])
+    town.neutron.guard_vip(lb, WEB, [port])
+    assert town.show(port.port_id).revision_number == made.revision_number
+
+
+def test_a_port_for_a_host_without_an_agent_is_bound_later(town: Town, lb: str) -> None:
+    port = town.neutron.ensure_amphora_port(lb, town.subnet_id, berth=Berth(lb, "nowhere"))
+    assert (port.host, port.device) == (None, None)
+    with pytest.raises(TryAgain, match="to host nowhere") as refused:
+        town.neutron.bind(lb, port, "nowhere")
+    assert refused.value.reason == "port_unbound"
+
+
 # Who may reach the VIP.
 
 
@@ -318,6 +337,16 @@ def test_what_is_owned_names_its_owner_and_can_be_released(town: Town, lb: str) 
 
 
 # A cloud in trouble.
+
+
+def test_a_token_that_counts_no_longer_is_renewed(town: Town, lb: str) -> None:
+    cloud = world.Cloud(world.service_auth(town.admin))
+    neutron = NeutronNetworks(cloud.service(
+        "network", "Neutron", world.Endpoint(region_name=town.admin.config.region_name)))
+    first = cloud.session.get_token()
+    town.admin.identity.delete("/auth/tokens", headers={"X-Subject-Token": first}).raise_for_status()
+    assert neutron.ensure_amphora_port(lb, town.subnet_id).subnet_id == town.subnet_id
+    assert cloud.session.get_token() != first
 
 
 def test_a_neutron_that_is_away_is_tried_again() -> None:

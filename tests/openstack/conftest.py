@@ -123,6 +123,12 @@ def traffic(admin: Any) -> None:
     world.need_traffic(admin)
 
 
+@pytest.fixture
+def unstarted(admin: Any, tmp_path: Path) -> Statera:
+    """Only for commands."""
+    return Statera(admin, tmp_path / "state")
+
+
 @pytest.fixture(scope="module")
 def worker() -> str:
     """More lines of the section [controller_worker], for modules that want some."""

@@ -9,6 +9,7 @@ from openstack_stories import active, amphorae, both, tree
 
 BOOT_SECONDS = 300.0
 """A guest without KVM takes about a minute, and others may need the processors too."""
+APART = "[nova]\nenable_anti_affinity = True\nanti_affinity_policy = soft-anti-affinity"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -19,13 +20,20 @@ def by_nova(machines, traffic, admin, statera):
     network = next(net for net in admin.network.networks() if net.name.endswith("mgmt-net"))
     flavor = admin.compute.find_flavor("m1.amphora")
     statera.down()
-    statera.configure(compute="nova", worker=f"amp_boot_network_list = {network.id}\namp_flavor_id = {flavor.id}")
+    worker = f"amp_boot_network_list = {network.id}\namp_flavor_id = {flavor.id}\n{APART}"
+    statera.configure(compute="nova", worker=worker)
     statera.up()
 
 
 def servers(street, lb):
     made = street.admin.compute.servers(details=True, name="^amphora-")
     return [server for server in made if server.metadata.get("load_balancer_id") == lb.id]
+
+
+def scheduled(street, lb, *, count):
+    """All servers, once there are so many and each has a host."""
+    found = servers(street, lb)
+    return found if len(found) == count and all(one.compute_host for one in found) else None
 
 
 def test_from_the_wish_to_the_packet_through_a_machine_and_its_successor(statera, street):
@@ -71,3 +79,30 @@ def test_a_server_that_was_deleted_behind_our_back_is_replaced(statera, street):
     street.admin.compute.delete_server(server)
     until(lambda: [one.id for one in servers(street, lb)] not in ([], [server.id]), seconds=BOOT_SECONDS)
     until(lambda: street.get(lb.vip_address), seconds=BOOT_SECONDS)
+
+
+def test_a_pair_is_kept_apart_in_the_zone_that_was_asked_for(statera, street):
+    balancer, name = street.admin.load_balancer, "statera-test"
+    zone = next(zone.name for zone in street.admin.compute.availability_zones() if zone.is_available)
+    pair = balancer.create_flavor_profile(
+        name=name, provider_name="amphora", flavor_data='{"loadbalancer_topology": "ACTIVE_STANDBY"}')
+    flavor = balancer.create_flavor(name=name, flavor_profile_id=pair.id, is_enabled=True)
+    data = f'{{"compute_zone": "{zone}"}}'
+    place = balancer.create_availability_zone_profile(
+        name=name, provider_name="amphora", availability_zone_data=data)
+    balancer.create_availability_zone(name=name, availability_zone_profile_id=place.id, is_enabled=True)
+    lb = tree(street, flavor_id=flavor.id, availability_zone=name)
+    two = until(lambda: scheduled(street, lb, count=2), seconds=BOOT_SECONDS)
+    assert {one.availability_zone for one in two} == {zone}
+    [group] = [group for group in street.admin.compute.server_groups() if group.name == f"octavia-lb-{lb.id}"]
+    assert sorted(group.member_ids) == sorted(one.id for one in two)
+    assert "soft-anti-affinity" in (group.policy, *(group.policies or ()))
+
+    street.tenant.connection.load_balancer.delete_load_balancer(lb, cascade=True)
+    until(lambda: not servers(street, lb), seconds=BOOT_SECONDS)
+    until(lambda: group.id not in {one.id for one in street.admin.compute.server_groups()})
+    until(lambda: not list(street.tenant.connection.load_balancer.load_balancers()))
+    balancer.delete_availability_zone(name)
+    balancer.delete_availability_zone_profile(place)
+    balancer.delete_flavor(flavor)
+    balancer.delete_flavor_profile(pair)

@@ -81,10 +81,11 @@ class NovaServers:
         if server is None:
             return  # the next one is born with them
         path = f"/servers/{server['id']}/os-interface"
-        wanted = {port.port_id for port in ports}
+        wanted = [port.port_id for port in ports]
         attached = self.nova.ask("GET", path, headers=VERSION)["interfaceAttachments"]
         own = [one for one in attached if one["net_id"] not in self._worker.amp_boot_network_list]
-        for missing in wanted - {one["port_id"] for one in attached}:
+        has = {one["port_id"] for one in attached}
+        for missing in [id for id in wanted if id not in has]:
             self.nova.ask("POST", path, json={"interfaceAttachment": {"port_id": missing}}, headers=VERSION)
         for one in own:
             if one["port_id"] not in wanted:

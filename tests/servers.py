@@ -3,11 +3,8 @@
 
 import glob
 import os
-import pwd
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
+from benchmarks import servers
 from benchmarks.client import until
 from benchmarks.rig import inside
 
@@ -100,20 +98,21 @@ class Database:
 
     def __init__(self, kind: str, folder: Path, *, address: str, namespace: str | None = None) -> None:
         self.kind, self.folder, self.address, self.namespace = kind, folder, address, namespace
-        self.url = URLS[kind].format(address=address)
+        self._way = servers.KINDS[kind]
+        self.url = self._way.url(folder, address)
         self.process = Process(
-            COMMANDS[kind](folder, address), folder / "log", namespace=namespace, user=USERS[kind])
+            self._way.argv(folder, address), folder / "log", namespace=namespace, user=self._way.user)
 
     def start(self) -> None:
         """Begin, with an empty database at the first time, and wait until it answers here."""
         if not (self.folder / "data").exists():
-            PREPARATIONS[self.kind](self.folder)
+            self._way.prepare(self.folder)
         self.process.start()
         until(self._answers, seconds=60, step_seconds=0.1, otherwise=self.process.said)
 
     def stop(self) -> None:
         """End it at once, as a host does that goes down in order: whoever is connected is cut off."""
-        self.process.stop(signal.SIGINT if self.kind == "postgresql" else signal.SIGTERM)
+        self.process.stop(self._way.stop)
 
     def _answers(self) -> bool:
         engine = create_engine(self.url)
@@ -129,65 +128,10 @@ class Database:
 @contextmanager
 def database(kind: str, *, address: str = "127.0.0.1", namespace: str | None = None) -> Iterator[Database]:
     """A running server that is gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="st-db-", dir="/tmp"))
-    shutil.chown(folder, USERS[kind], USERS[kind])
-    server = Database(kind, folder, address=address, namespace=namespace)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.process.kill()
-        shutil.rmtree(folder)
-
-
-def _postgresql(folder: Path, address: str) -> list[object]:
-    return [_program("/usr/lib/postgresql/*/bin/postgres", "postgresql"), "-D", folder / "data", "-k", folder,
-            "-c", f"listen_addresses={address}", "-c", "fsync=off", "-c", "max_connections=300"]
-
-
-def _mariadb(folder: Path, address: str) -> list[object]:
-    return [_program("/usr/sbin/mariadbd", "mariadb-server"), "--no-defaults", f"--datadir={folder}/data",
-            f"--socket={folder}/s", f"--init-file={folder}/init.sql", f"--bind-address={address}",
-            "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0", "--max-connections=300",
-            "--innodb-buffer-pool-size=64M"]
-
-
-def _prepare_postgresql(folder: Path) -> None:
-    initdb = _program("/usr/lib/postgresql/*/bin/initdb", "postgresql")
-    _run("postgres", initdb, "-D", folder / "data", "-A", "trust", "-U", "statera", "-N")
-    with (folder / "data" / "pg_hba.conf").open("a") as rules:
-        rules.write("host all all 0.0.0.0/0 trust\n")
-
-
-def _prepare_mariadb(folder: Path) -> None:
-    (folder / "init.sql").write_text(FIRST_WORDS)
-    install = _program("/usr/bin/mariadb-install-db", "mariadb-server")
-    _run("mysql", install, "--no-defaults", f"--datadir={folder}/data", "--auth-root-authentication-method=normal",
-         "--skip-test-db", "--skip-name-resolve")
-
-
-FIRST_WORDS = """\
-CREATE DATABASE IF NOT EXISTS statera;
-CREATE USER IF NOT EXISTS statera;
-GRANT ALL ON *.* TO statera;
-"""
-URLS = {
-    "postgresql": "postgresql+psycopg://statera@{address}/postgres",
-    "mariadb": "mysql+pymysql://statera@{address}/statera",
-}
-USERS = {"postgresql": "postgres", "mariadb": "mysql"}
-COMMANDS = {"postgresql": _postgresql, "mariadb": _mariadb}
-PREPARATIONS = {"postgresql": _prepare_postgresql, "mariadb": _prepare_mariadb}
-
-
-def _program(pattern: str, package: str) -> str:
-    found = sorted(glob.glob(pattern))
-    assert found, f"{pattern} is missing: apt-get install {package}"
-    return found[-1]
-
-
-def _run(user: str, *argv: object) -> None:
-    pwd.getpwnam(user)
-    words = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *map(str, argv)]
-    done = subprocess.run(words, capture_output=True, text=True, cwd="/tmp")
-    assert done.returncode == 0, done.stdout + done.stderr
+    with servers.folder_of(servers.KINDS[kind].user) as folder:
+        server = Database(kind, folder, address=address, namespace=namespace)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.process.kill()

@@ -242,12 +242,12 @@ def figures(costs: Sequence[tuple[Cost, Cost]]) -> Iterator[Figure]:
 @click.option("--fleet", "size", type=click.IntRange(10), default=500, show_default=True, help="Amphorae.")
 @click.option("--rounds", type=click.IntRange(1), default=40, show_default=True, help="Reports of each of ours.")
 @click.option("--their-rounds", type=click.IntRange(1), default=2, show_default=True, help="The same of the peer's.")
-@click.option("--short", is_flag=True, help="Two turns, and one report of each of the peer's.")
+@click.option("--short", is_flag=True, help="Two turns of 200 amphorae, and one report of each of the peer's.")
 @click.option("--docs", type=click.Path(path_type=Path, file_okay=False), help="Write JSON, page and picture there.")
 def main(size: int, rounds: int, their_rounds: int, short: bool, docs: Path | None) -> None:
     """Both health managers on MariaDB, each fed more than it can work off; every report has news of traffic."""
     facts, costs = machine.facts(**VERSIONS["mariadb"]), []
-    turns, their_rounds = (2, 1) if short else (TURNS, their_rounds)
+    turns, size, their_rounds = (2, min(size, 200), 1) if short else (TURNS, size, their_rounds)
     with ticking("start both") as tick, tempfile.TemporaryDirectory(prefix="st-bench-") as name, \
             both("mariadb", Path(name)) as sides:
         tick(f"fill both with {size} load balancers")

@@ -36,6 +36,8 @@ from statera.wire import SPEC_VERSION, Applied, LocalNetwork, Overlay, Put, Rost
 LOG = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 10.0
+SWEEP_SHARE = 0.02
+"""Sweeps take this share of the time at most: the larger the fleet, the rarer they are."""
 REST_SECONDS, LONGEST_REST_SECONDS = 0.0002, 1.0
 """The rest after a look: so much for each amphora that was found behind."""
 AT_ONCE = 20
@@ -107,9 +109,9 @@ class Dispatcher:
             loop = asyncio.get_running_loop()
             woken = await loop.run_in_executor(waiting, wake.wait, min(1.0, left))
             try:
-                if time.monotonic() >= next_sweep:
-                    next_sweep = time.monotonic() + sweep_seconds
+                if (began := time.monotonic()) >= next_sweep:
                     await self.sweep()
+                    next_sweep = began + max(sweep_seconds, (time.monotonic() - began) / SWEEP_SHARE)
                 elif woken:
                     found = await self.look()
                     # When much is under way each look is long and each of its outcomes wakes us again.

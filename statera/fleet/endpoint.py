@@ -86,8 +86,8 @@ class Endpoint:
         if not await self._is_enrolled(node_id):
             LOG.warning("%s shows the certificate of node %s, which is not enrolled", request.remote, node_id)
             raise web.HTTPForbidden(text="this node is not enrolled (any more)")
-        await socket.prepare(request)
         try:
+            await socket.prepare(request)
             async with asyncio.timeout(HELLO_SECONDS):
                 hello = _hello(await socket.receive_str())
             await self._serve(Session(node_id, socket, hello, time.monotonic()), socket)

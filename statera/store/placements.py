@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Select, and_, or_, select
+from sqlalchemy import Connection, Select, String, and_, cast, or_, select
 
 from statera.store.tables import amphorae, load_balancers, nodes
 
@@ -54,7 +54,8 @@ def _every() -> Select[Any]:
     return (
         select(
             amphorae.c.id, amphorae.c.load_balancer_id, amphorae.c.node_id, amphorae.c.applied_version,
-            amphorae.c.leaving, amphorae.c.gone, amphorae.c.ports, lb.version, lb.deleting,
+            amphorae.c.leaving, amphorae.c.gone, lb.version, lb.deleting,
+            cast(amphorae.c.ports, String).not_in(("[]", "null")).label("plugged"),
         )
         .join(load_balancers, lb.id == amphorae.c.load_balancer_id)
         .join(nodes, nodes.c.id == amphorae.c.node_id)
@@ -66,6 +67,6 @@ def _placements(connection: Connection, statement: Select[Any]) -> Iterator[Plac
     for row in connection.execute(statement):
         yield Placement(
             amphora_id=row.id, load_balancer_id=row.load_balancer_id, node_id=row.node_id, version=row.version,
-            applied_version=row.applied_version, runnable=bool(row.ports) and not row.deleting,
+            applied_version=row.applied_version, runnable=bool(row.plugged) and not row.deleting,
             leaving=row.leaving, gone=row.gone,
         )

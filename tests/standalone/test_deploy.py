@@ -22,7 +22,13 @@ CONTAINERS = ROOT / "deploy" / "containers" / "Containerfile"
 INSTRUCTIONS = {"FROM", "RUN", "COPY", "ENV", "USER", "STOPSIGNAL", "VOLUME", "WORKDIR", "EXPOSE", "CMD"}
 SECONDS = 120
 
-has_ansible = pytest.mark.skipif(shutil.which("ansible-playbook") is None, reason="no ansible-playbook is installed")
+PROGRAMS = os.pathsep.join([str(ROOT / ".ansible" / "bin"), os.environ["PATH"]])
+PLAY, ANSIBLE_LINT = (shutil.which(name, path=PROGRAMS) for name in ("ansible-playbook", "ansible-lint"))
+HADOLINT = Path(sys.executable).parent / "hadolint"
+RULES = CONTAINERS.with_name("hadolint.yaml")
+
+has_ansible = pytest.mark.skipif(PLAY is None, reason="no ansible-playbook is installed: script/test installs one")
+has_lint = pytest.mark.skipif(ANSIBLE_LINT is None, reason="no ansible-lint is installed: script/test installs one")
 
 
 def scripts() -> set[str]:
@@ -66,6 +72,20 @@ def test_the_container_file_is_well_formed() -> None:
             assert (ROOT / source).exists()
 
 
+def linted(text: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([HADOLINT, "--config", RULES, "-"], input=text, check=False, capture_output=True, text=True,
+                          timeout=SECONDS)
+
+
+def test_the_container_file_has_none_of_the_known_mistakes() -> None:
+    """One that is made on purpose is found, so the program looks."""
+    text = CONTAINERS.read_text()
+    assert (linted(text).returncode, linted(text).stdout) == (0, "")
+    spoilt = linted(text.replace("debian:bookworm-slim", "debian") + "RUN cd /tmp\n")
+    assert spoilt.returncode == 1
+    assert {"DL3006", "DL3003"} <= set(re.findall(r"DL\d{4}", spoilt.stdout))
+
+
 def test_the_role_starts_what_is_installed() -> None:
     text = (ANSIBLE / "roles" / "statera" / "defaults" / "main.yml").read_text()
     services = re.findall(r"(?m)^  (\S+): statera_", text)
@@ -75,9 +95,27 @@ def test_the_role_starts_what_is_installed() -> None:
 @has_ansible
 def test_the_playbook_is_sound() -> None:
     checked = subprocess.run(
-        ["ansible-playbook", "-i", "inventory.example.yml", "site.yml", "--syntax-check"], cwd=ANSIBLE, check=False,
+        [str(PLAY), "-i", "inventory.example.yml", "site.yml", "--syntax-check"], cwd=ANSIBLE, check=False,
         capture_output=True, text=True, timeout=SECONDS)
     assert checked.returncode == 0, checked.stderr
+
+
+@has_lint
+@pytest.mark.parametrize(("spoilt", "sound"), [
+    pytest.param("", True, id="as it is"),
+    pytest.param("\n- name: say something\n  shell: echo $HOME\n", False, id="with a mistake made on purpose"),
+])
+def test_the_role_has_none_of_the_known_mistakes(tmp_path: Path, spoilt: str, sound: bool) -> None:
+    role = tmp_path / "ansible"
+    shutil.copytree(ANSIBLE, role)
+    with (role / "roles" / "statera" / "tasks" / "join.yml").open("a") as file:
+        file.write(spoilt)
+    checked = subprocess.run(
+        [str(ANSIBLE_LINT), "--offline", "--nocolor", "site.yml", "roles/statera"], cwd=role, check=False,
+        capture_output=True, text=True, timeout=SECONDS,
+        env={**os.environ, "PATH": PROGRAMS, "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"})
+    assert (checked.returncode == 0) == sound, checked.stdout + checked.stderr
+    assert sound or "fqcn" in checked.stdout
 
 
 @has_ansible
@@ -90,7 +128,7 @@ def test_the_role_writes_a_configuration_that_we_can_read(tmp_path: Path) -> Non
     said = {"statera_configuration_file": str(target), "statera_user": "root", "statera_services": {},
             "vault_database_password": "secret"}
     written_down = subprocess.run(
-        ["ansible-playbook", "-i", ANSIBLE / "inventory.example.yml", play, "-e", json.dumps(said)],
+        [str(PLAY), "-i", ANSIBLE / "inventory.example.yml", play, "-e", json.dumps(said)],
         env={**os.environ, "ANSIBLE_ROLES_PATH": str(ANSIBLE / "roles")}, check=False, capture_output=True, text=True,
         timeout=SECONDS)
     assert written_down.returncode == 0, written_down.stdout + written_down.stderr

@@ -16,6 +16,8 @@ SUITES = {
     "growth": "benchmarks.peers.growth",
     "health": "benchmarks.peers.health",
     "limits": "benchmarks.limits",
+    "footprint": "benchmarks.footprint",
+    "fleet": "benchmarks.fleet",
     "targets": "benchmarks.targets",
 }
 

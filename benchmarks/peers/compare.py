@@ -54,9 +54,13 @@ def table(report: Report) -> Table:
         ratios = figure.ratios
         drawn.add_row(
             figure.what, number(statistics.median(figure.ours)), number(statistics.median(figure.theirs)), figure.unit,
-            *(f"{value:.2f}" for value in (statistics.median(ratios), min(ratios), max(ratios))),
+            *(times(value) for value in (statistics.median(ratios), min(ratios), max(ratios))),
             f"≥ {figure.target:g}" if figure.target else "", style=None if figure.is_met else "bold red")
     return drawn
+
+
+def times(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
 
 
 def page(report: Report) -> str:
@@ -72,7 +76,7 @@ def page(report: Report) -> str:
         ratios = figure.ratios
         lines.append(
             f"| {figure.what} | {number(statistics.median(figure.ours))} | {number(statistics.median(figure.theirs))} "
-            f"| {figure.unit} | **{statistics.median(ratios):.2f}** ({min(ratios):.2f} – {max(ratios):.2f}) "
+            f"| {figure.unit} | **{times(statistics.median(ratios))}** ({times(min(ratios))} – {times(max(ratios))}) "
             f"| {f'≥ {figure.target:g}' if figure.target else ''} |")
     return "\n".join([*lines, "", f"![how many times better]({report.name}.svg)", ""])
 

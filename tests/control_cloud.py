@@ -27,15 +27,17 @@ DEBIAN = "/usr/bin/python3"
 KEYSTONES = (TESTS.parent / ".keystone" / "bin" / "python", Path(DEBIAN))
 """Which Python may have a Keystone: `script/test` makes the first."""
 
-USERS = {"neutron": ("admin", "service"), "barbican": ("admin", "service"), "octavia": ("admin", "service")}
+SERVICES = {"neutron": "network", "barbican": "key-manager", "octavia": "load-balancer"}
+"""Who is in the service project, with the roles admin and service → what it serves; Octavia's place is ours."""
 ROLES = ("service", "creator", "load-balancer_member", "load-balancer_admin", "load-balancer_observer",
          "load-balancer_quota_admin", "load-balancer_global_observer")
-SECONDS = 90.0
+SECONDS = 180.0
 
 
 class ControlCloud(Struct, frozen=True):
-    """Its administrator's words for `openstack.connect`, and its servers by name."""
+    """Where its servers keep their files, its administrator's words for `openstack.connect`, its servers by name."""
 
+    folder: Path
     auth: dict[str, str]
     servers: dict[str, subprocess.Popen[bytes]]
 
@@ -71,7 +73,7 @@ def has(python: Path, module: str) -> bool:
 def serving() -> Iterator[ControlCloud]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="st-cloud-")))
-        ports = {name: free_port() for name in ("keystone", "neutron", "barbican", "octavia")}
+        ports = {name: free_port() for name in ("keystone", *SERVICES)}
         urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
         identity = f"{urls['keystone']}/v3"
         running = {}
@@ -87,11 +89,10 @@ def serving() -> Iterator[ControlCloud]:
         start("neutron", DEBIAN, TESTS / "cloud" / "neutron_server.py", identity, database)
         auth = {"auth_url": identity, "username": "admin", "password": "secret", "project_name": "admin",
                 "user_domain_id": "default", "project_domain_id": "default"}
-        cloud = ControlCloud(auth, running)
+        cloud = ControlCloud(folder, auth, running)
         answers(identity, running["keystone"], folder / "keystone" / "log")
         with cloud.connect() as connection:
-            populate(connection.identity, {
-                "network": urls["neutron"], "key-manager": urls["barbican"], "load-balancer": urls["octavia"]})
+            populate(connection.identity, urls)
         for name in ("barbican", "neutron"):
             answers(urls[name], running[name], folder / name / "log")
         yield cloud
@@ -116,18 +117,18 @@ def clean(home: str) -> dict[str, str]:
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home}
 
 
-def populate(identity: Any, services: dict[str, str]) -> None:
+def populate(identity: Any, urls: dict[str, str]) -> None:
     roles = {role.name: role for role in identity.roles()}
     for name in set(ROLES) - roles.keys():
         roles[name] = identity.create_role(name=name)
     project = identity.create_project(name="service", domain_id="default")
-    for name, given in USERS.items():
+    for name in SERVICES:
         user = identity.create_user(name=name, password="secret", domain_id="default")
-        for role in given:
+        for role in ("admin", "service"):
             identity.assign_project_role_to_user(project, user, roles[role])
-    for kind, url in services.items():
-        service = identity.create_service(name=kind, type=kind)
-        identity.create_endpoint(service_id=service.id, interface="public", url=url, region_id="RegionOne")
+    for name, kind in SERVICES.items():
+        service = identity.create_service(name=name, type=kind)
+        identity.create_endpoint(service_id=service.id, interface="public", url=urls[name], region_id="RegionOne")
 
 
 def answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

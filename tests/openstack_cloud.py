@@ -70,6 +70,14 @@ def is_named() -> bool:
     return bool(os.environ.get("OS_CLOUD") or os.environ.get("OS_AUTH_URL"))
 
 
+def environment() -> dict[str, str]:
+    """What names the cloud to a command, beside our own environment."""
+    if is_named():
+        return {}
+    auth = {f"OS_{name.upper()}": value for name, value in control_cloud_or_skip().auth.items()}
+    return {**auth, "OS_REGION_NAME": "RegionOne"}
+
+
 def has_machines(connection: Any) -> bool:
     access = connection.session.auth.get_access(connection.session)
     return any(service["type"] == "compute" for service in access.service_catalog.catalog)

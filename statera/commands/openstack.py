@@ -13,7 +13,7 @@ import openstack
 import openstack.exceptions
 from keystoneauth1.exceptions import ClientException
 
-from statera.commands.steps import USER, Site, Wish, conf
+from statera.commands.steps import USER, Site, Wish, by_nova, conf
 from statera.errors import SetupError
 
 CONFIGURATION = "/etc/octavia/octavia.conf"
@@ -91,7 +91,8 @@ def teardown(yes: bool, **wish: Any) -> None:
     if not yes:
         click.confirm("Remove all that `statera openstack bootstrap` made in this cloud?", abort=True)
     with _site(Wish(**wish)) as site:
-        if left := [server.name for server in site.connection.compute.servers(name="^amphora-")]:
+        machines = site.connection.compute.servers(name="^amphora-") if by_nova(site.wish) else ()
+        if left := [server.name for server in machines]:
             raise SetupError(f"{len(left)} machines of amphorae are left; delete their load balancers first")
         for step in reversed(site.steps):
             for gone in step.remove(site):

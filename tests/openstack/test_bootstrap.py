@@ -3,25 +3,26 @@
 
 import pytest
 from click.testing import CliRunner
-from openstack_cloud import service_auth
+from openstack_cloud import environment, service_auth
 
 from statera.commands.openstack import cloud
 
 
 @pytest.fixture
-def say(admin, tmp_path, monkeypatch):
+def say(admin, tmp_path):
     """Run a command; its exit status and what it says. The cloud is that of the environment."""
     configuration = tmp_path / "etc" / "octavia.conf"
 
     def run(*words):
-        done = CliRunner().invoke(cloud, [*words, "--configuration", str(configuration), "--load-balancers", "7"])
+        command = [*words, "--configuration", str(configuration), "--load-balancers", "7"]
+        done = CliRunner().invoke(cloud, command, env=environment())
         return done.exit_code, done.output
 
     run.configuration = configuration
     return run
 
 
-def test_prepare_check_and_take_back(say, admin):
+def test_prepare_check_and_take_back(machines, say, admin):
     password = service_auth(admin).password
     status, planned = say("bootstrap", "--dry-run")
     assert status == 0
@@ -52,7 +53,23 @@ def test_prepare_check_and_take_back(say, admin):
     assert "MISSING flavor of machines: `statera openstack bootstrap` makes it" in found
 
 
-def test_what_others_made_stays(say, admin):
+def test_namespaces_need_less(say, admin):
+    how = ("--compute-driver", "hosts")
+    status, made = say("bootstrap", "--password", service_auth(admin).password, *how)
+    try:
+        assert status == 0, made
+        assert "machines" not in made
+        assert "compute_driver = hosts\n" in say.configuration.read_text()
+        status, found = say("doctor", *how)
+        assert status == 0, found
+        assert "MISSING" not in found
+    finally:
+        status, gone = say("teardown", "--yes", *how)
+    assert status == 0, gone
+    assert admin.identity.find_user("octavia")
+
+
+def test_what_others_made_stays(machines, say, admin):
     say("teardown", "--yes")
     assert admin.identity.find_user("octavia")
     assert admin.network.find_network("lb-mgmt-net")

@@ -13,10 +13,12 @@ from typing import Any
 
 import openstack_cloud as world
 import pytest
+from control_cloud import control_cloud_or_skip
 from openstack_cloud import PROGRAMS, run, until
 
 ROOT = Path(__file__).parent.parent.parent
-NEUTRON = Path("/etc/neutron/neutron.conf")
+NEUTRON = ["/usr/bin/python3", "-c", "from neutron.cmd.eventlet.server import main; main()"]
+OF_THE_LAB = (Path("/etc/neutron/neutron.conf"), Path("/etc/neutron/plugins/ml2/ml2_conf.ini"))
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 SUBNET = "7f9ef0b7-9b3f-4f6f-8a54-6ed65ea0e6a1"
 OURS = """\
@@ -33,7 +35,8 @@ network_driver = noop
 auth_type = password
 {login}
 """
-LOGIN = ("auth_url", "username", "password", "project_name", "user_domain_name", "project_domain_name")
+LOGIN = ("auth_url", "username", "password", "project_name", "user_domain_name", "project_domain_name",
+         "user_domain_id", "project_domain_id")
 
 
 class Front:
@@ -55,14 +58,15 @@ class Front:
 
 @pytest.fixture(scope="module")
 def front(admin: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    if not NEUTRON.exists():
-        pytest.skip(f"{NEUTRON} is not here: only lab/openstack-up's machine can run a neutron-server of its own")
+    neutron, *more = OF_THE_LAB if world.is_named() else [control_cloud_or_skip().folder / "neutron" / "neutron.conf"]
+    if not neutron.exists():
+        pytest.skip(f"{neutron} is not here: only lab/openstack-up's machine can run a neutron-server of its own")
     folder = tmp_path_factory.mktemp("front")
-    login = "\n".join(re.findall(rf"(?m)^(?:{'|'.join(LOGIN)}) = .*$", service_user(NEUTRON.read_text())))
-    host = re.search(r"(?m)^bind_host = (.*)$", NEUTRON.read_text())[1]  # type: ignore[index]
+    login = "\n".join(re.findall(rf"(?m)^(?:{'|'.join(LOGIN)}) = .*$", service_user(neutron.read_text())))
+    host = re.search(r"(?m)^bind_host = (.*)$", neutron.read_text())[1]  # type: ignore[index]
     ours, theirs = free_port(host), free_port(host)
     (folder / "octavia.conf").write_text(OURS.format(folder=folder, host=host, port=ours, login=login))
-    (folder / "neutron.conf").write_text(theirs_of(NEUTRON.read_text(), port=theirs))
+    (folder / "neutron.conf").write_text(theirs_of(neutron.read_text(), port=theirs))
     (folder / "neutron_lbaas.conf").write_text(f"[service_auth]\nauth_type = password\n{login}\n")
     (folder / "services_lbaas.conf").write_text(f"[octavia]\nbase_url = http://{host}:{ours}\n")
     run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder / "site"), str(ROOT))
@@ -72,8 +76,7 @@ def front(admin: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fron
         for name in ("octavia-api", "octavia-worker"):
             stack.enter_context(running([str(PROGRAMS / name), "--config-file", str(folder / "octavia.conf")], folder))
         stack.enter_context(running([
-            "/usr/bin/neutron-server", "--config-file", str(folder / "neutron.conf"),
-            "--config-file", "/etc/neutron/plugins/ml2/ml2_conf.ini"], folder, env=system))
+            *NEUTRON, *(f"--config-file={file}" for file in (folder / "neutron.conf", *more))], folder, env=system))
         found = Front(f"http://{host}:{theirs}", admin)
         until(found.is_up)
         yield found
@@ -85,7 +88,8 @@ def service_user(text: str) -> str:
 
 
 def theirs_of(text: str, *, port: int) -> str:
-    """The lab's neutron.conf for a second neutron-server, with the plugin."""
+    """A neutron.conf for a second neutron-server, with the plugin."""
+    text = re.sub(r"(?m)^bind_port = .*\n", "", text)
     text = re.sub(r"(?m)^(service_plugins) = .*$", r"\1 = router,statera_lbaas", text)
     text = re.sub(r"(?m)^(bind_host = .*)$", rf"\1\nbind_port = {port}", text)
     return re.sub(r"(?m)^(rpc_workers) = .*$", r"\1 = 0", text)

@@ -3,7 +3,7 @@
 # amphora-image.sh OUT.qcow2 STATERA PIP LABEL: makes the machine image of an amphora, by `statera image build`.
 #
 # Debian minimal by debootstrap, with HAProxy, keepalived, nftables and statera-agent with what it imports; no
-# compiler, no SSH, no systemd: one shell script brings up the first interface, takes the agent's configuration from
+# compiler, no SSH (unless $SSH is set), no systemd: one shell script brings up the first interface, takes the agent's configuration from
 # the config drive and keeps the agent running. STATERA is the package's folder, PIP a pip of Python 3.11.
 set -euo pipefail
 out=$1 statera=$2 pip=$3 label=$4
@@ -68,6 +68,13 @@ chroot root /usr/bin/python3 -m compileall -q /opt/statera >/dev/null || true
 chroot root /usr/local/sbin/statera-agent run --help >/dev/null
 echo "$label" >root/etc/statera-image
 
+rm -f root/usr/sbin/dropbear
+if [ -n "${SSH:-}" ]; then
+  say "SSH server"
+  rm -rf ssh; mkdir -m 777 ssh
+  ( cd ssh; apt-get -qq download dropbear-bin libtomcrypt1 libtommath1; for each in *.deb; do dpkg -x "$each" ../root; done )
+fi
+
 say "modules and init"
 rm -rf root/lib/modules; mkdir -p root/lib/modules root/boot
 cp -a "kernel/lib/modules/$version" root/lib/modules/
@@ -109,6 +116,12 @@ drive=/mnt/config/openstack/latest
 hostname "$(sed -n 's/.*"hostname": *"\([^"]*\)".*/\1/p' $drive/meta_data.json | cut -d. -f1)"
 mkdir -p /etc/octavia /var/lib/statera; chmod 700 /var/lib/statera
 cp $drive/user_data /etc/octavia/octavia.conf; chmod 600 /etc/octavia/octavia.conf
+if [ -x /usr/sbin/dropbear ]; then  # for the key pair of the server alone, at the management address alone
+  mkdir -p -m 700 /root/.ssh /etc/dropbear
+  python3 -c 'import json, sys; print(*json.load(open(sys.argv[1])).get("public_keys", {}).values(), sep="\n")' \
+    $drive/meta_data.json >/root/.ssh/authorized_keys
+  dropbear -R -s -p "$(ip -br -4 addr show eth0 | awk '{print $3}' | cut -d/ -f1):22"
+fi
 umount /mnt/config
 # HAProxy makes tables for all descriptors that it may open
 ulimit -n $(($(sed -n "s/MemTotal: *\([0-9]*\).*/\1/p" /proc/meminfo) / 8))

@@ -36,7 +36,8 @@ def image() -> None:
 @click.option("--work", default="/var/cache/statera-image", show_default=True, help="Keeps what the next build needs.",
               type=click.Path(path_type=Path, file_okay=False, resolve_path=True))
 @click.option("--mirror", help="Debian's mirror; that of this host when not given.")
-def build(out: Path, work: Path, mirror: str | None) -> None:
+@click.option("--ssh", is_flag=True, help="With an SSH server, for the key pair [controller_worker] amp_ssh_key_name.")
+def build(out: Path, work: Path, mirror: str | None, ssh: bool) -> None:
     """Build an image into the file OUT. Needs root, Debian's packages and Python 3.11.
 
     Repeating is quick: Debian's packages are kept.
@@ -45,7 +46,7 @@ def build(out: Path, work: Path, mirror: str | None) -> None:
         raise SetupError("building an image mounts a file system and must be done as root")
     if sys.version_info[:2] != (3, 11):
         raise SetupError("building an image needs the Python of its Debian, which is 3.11")
-    more = {"MIRROR": mirror} if mirror else {}
+    more = {"MIRROR": mirror or "", "SSH": "1" if ssh else ""}
     arguments = [str(out), str(Path(statera.__file__).parent), f"{sys.executable} -m pip", label()]
     done = subprocess.run([str(SCRIPT), *arguments], env={**os.environ, "WORK": str(work), **more}, check=False)
     if done.returncode:

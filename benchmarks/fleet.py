@@ -390,6 +390,13 @@ def restart(fleet: Fleet) -> Iterator[Row]:
     api.close()
 
 
+def told(part: Callable[[], Iterator[Row]], tick: Tick) -> Iterator[Row]:
+    """The part's rows, each said at once: a run takes long."""
+    for row in part():
+        tick(f"{row.what}: {row.shown[0]} {row.unit}")
+        yield row
+
+
 def wait(claim: Callable[[], bool], seconds: float) -> float:
     """Look often, but not so often that looking is what is measured."""
     return until(claim, seconds=seconds, step_seconds=0.5)
@@ -432,7 +439,7 @@ def main(size: int, short: bool, database: str, busy: int, file: Path | None, do
         }
         for name, part in parts.items():
             tick(name)
-            rows += measured(name, partial(part, fleet))
+            rows += measured(name, partial(told, partial(part, fleet), tick))
             if any(row.failed for row in rows):
                 break  # what follows would not be the same fleet any more
     conclude(Sheet(name="fleet", title=f"A fleet of {size:,} load balancers", facts=facts, rows=tuple(rows)),

@@ -108,8 +108,8 @@ def _plug(step: PlugAmphora, desired: LoadBalancer, world: World, *, lease: Leas
     vips = _vips(desired)
     with world.store.read() as connection:
         node = node_of(connection, step.id)
-        request = _request(connection, step.id, desired)
-    berth = Berth(desired.id, node or _likely_node(request, world)) if _binds(world) else None
+        berth = Berth(desired.id, node or _likely_node(_request(connection, step.id, desired), world)) if _binds(
+            world) else None
     ports = [
         world.network.ensure_amphora_port(step.id, subnet_id, vips=vips.get(subnet_id, ()), berth=berth)
         for subnet_id in step.subnet_ids

@@ -11,7 +11,7 @@ from statera import metrics
 from statera.config import ControllerWorker
 from statera.controller.observe import observe
 from statera.controller.perform import perform
-from statera.controller.plan import plan
+from statera.controller.plan import Seen, plan
 from statera.controller.steps import Action, AwaitBudget, AwaitReturn, AwaitSuccessor, HoldBack, Step
 from statera.controller.world import World
 from statera.errors import DriverError, GiveUp, NotYet
@@ -33,9 +33,9 @@ def reconcile(lease: Lease, world: World, *, stopping: Callable[[], bool] = lamb
     off anywhere: the next pass finds what this one left behind.
     """
     said: list[str] = []
-    desired = None
+    desired, seen = None, Seen()
     for _ in range(ROUNDS):
-        desired, seen = observe(world, lease.load_balancer_id, known=desired)
+        desired, seen = observe(world, lease.load_balancer_id, known=desired, nodes=seen.nodes)
         steps = plan(desired, seen) if desired else []
         actions = [step for step in steps if isinstance(step, ACTIONS)]
         if desired is None or not actions:

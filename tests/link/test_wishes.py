@@ -142,3 +142,20 @@ def test_a_node_whose_agent_cannot_read_the_spec_says_so(world, until):
         assert "agent 0.0.1 on old-1 is too old" in world.lb(tree).failure
 
     asyncio.run(story())
+
+
+def test_a_node_is_welcome_before_its_many_specs_are_read(world, until):
+    identity = world.identity("node-1")
+    trees = [world.balance(identity.node_id) for _ in range(50)]
+
+    async def story():
+        async with world.service() as service, world.node(identity) as host:
+            await until(lambda: host.rosters)
+            session = service.sessions[identity.node_id]
+            assert len(host.rosters[0].amphorae) == len(trees)
+            assert len(host.specs) < len(trees)
+            await until(lambda: len(host.specs) == len(trees))
+            await until(lambda: all(world.lb(tree).done_version == 1 for tree in trees))
+            assert session.early == []
+
+    asyncio.run(story())

@@ -25,7 +25,7 @@ from benchmarks.client import member as a_member
 from benchmarks.peers.api import READS, fill
 from benchmarks.peers.asking import asked
 from benchmarks.peers.compare import Figure, Report, conclude
-from benchmarks.peers.sides import DATABASES, THREADS, VERSIONS, WORKERS, Side, serving, statera
+from benchmarks.peers.sides import THREADS, VERSIONS, WORKERS, Side, serving, statera, two_databases
 from benchmarks.terminal import Tick, ticking
 
 FLEET = 1_000
@@ -51,7 +51,7 @@ def of_turns(what: str, unit: str, form: Form, *, ours: Number, floor: Number) -
 
 def of_api(form: Form, folder: Path, tick: Tick) -> Iterator[Figure]:
     """Answers of the api beside those of an application that has them ready, and beside its rows alone."""
-    with DATABASES["mariadb"](folder) as (url, _), statera(url, folder) as side:
+    with two_databases("mariadb") as (url, _), statera(url, folder) as side:
         tick(f"fill the api with {FLEET} load balancers")
         world = fill(side, FLEET)
         for what in LISTS:

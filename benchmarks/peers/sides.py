@@ -121,7 +121,9 @@ ca_private_key = {folder}/ca.key
 [oslo_messaging]
 topic = octavia
 """)
-    run([str(programs / "octavia-db-manage"), "--config-file", str(file), "upgrade", "head"], folder / "octavia.log")
+    migrate = [str(programs / "octavia-db-manage"), "--config-file", str(file), "upgrade", "head"]
+    create = [str(programs / "python"), str(Path(__file__).with_name("peer_schema.py")), url]
+    run(migrate if make_url(url).get_backend_name() == "mysql" else create, folder / "octavia.log")
     serve = [
         str(programs / "granian"), "--interface", "wsgi", "--port", str(port), "--workers", str(WORKERS),
         "--blocking-threads", str(THREADS), "--log-level", "warning", "benchmarks.peers.peer_wsgi:application",
@@ -152,35 +154,27 @@ UNLOCK = (
 VERSIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "mariadb": {"MariaDB": ["mariadbd", "--version"]},
     "postgresql": {"PostgreSQL": ["dpkg-query", "-Wf${Version}", "postgresql-15"]},
-    "sqlite": {"SQLite": [sys.executable, "-c", "import sqlite3; print(sqlite3.sqlite_version)"]},
 }
 """Commands that tell them."""
 
 
-def _served_by(server: Callable[[], contextlib.AbstractContextManager[str]]) -> "Databases":
-    @contextlib.contextmanager
-    def two(_folder: Path) -> Iterator[list[str]]:
-        with server() as url:
-            yield [_utf8(servers.create_database(url)) for _ in range(2)]
-
-    return two
+DATABASES: Mapping[str, Callable[[], contextlib.AbstractContextManager[str]]] = {
+    "mariadb": servers.mariadb, "postgresql": servers.postgresql,
+}
+"""Those that both run on: the peer's API does not start on SQLite."""
 
 
 @contextlib.contextmanager
-def _two_files(folder: Path) -> Iterator[list[str]]:
-    yield [f"sqlite:///{folder}/{name}.db" for name in ("statera", "octavia")]
+def two_databases(kind: str) -> Iterator[list[str]]:
+    """Two empty ones on a server of their own."""
+    with DATABASES[kind]() as url:
+        yield [_utf8(servers.create_database(url)) for _ in range(2)]
 
-
-Databases = Callable[[Path], contextlib.AbstractContextManager[list[str]]]
-DATABASES: Mapping[str, Databases] = {
-    "mariadb": _served_by(servers.mariadb), "postgresql": _served_by(servers.postgresql), "sqlite": _two_files,
-}
-"""Two empty databases of the kind, for as long as it lasts."""
 
 @contextlib.contextmanager
 def both(database: str, folder: Path, broker: str = "fake://") -> Iterator[tuple[Side, Side]]:
     """The two sides, each with a database on the same server."""
-    with DATABASES[database](folder) as urls, statera(urls[0], folder) as ours, octavia(
+    with two_databases(database) as urls, statera(urls[0], folder) as ours, octavia(
             urls[1], folder, broker) as theirs:
         yield ours, theirs
         for side in (ours, theirs):

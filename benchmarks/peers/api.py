@@ -151,7 +151,7 @@ def of_asked(what: str, clients: int, turns: Sequence[Sequence[Asked]]) -> Itera
     for kind, (unit, number) in NUMBERS.items():
         ours, theirs = (tuple(number(turn[side]) for turn in turns) for side in range(2))
         yield Figure(what=f"{name}{kind}", unit=unit, ours=ours, theirs=theirs,
-                     target=None if kind else TARGETS.get(what))
+                     target=None if kind else TARGETS.get(what), plotted=not kind)
 
 
 NUMBERS: dict[str, tuple[str, Callable[[Asked], float]]] = {

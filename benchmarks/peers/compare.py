@@ -17,13 +17,17 @@ MORE_IS_BETTER = ("/s", "Mbit/s")
 
 
 class Figure(Struct, frozen=True, kw_only=True):
-    """What each side did in each turn; `MORE_IS_BETTER` names the units of which more is better."""
+    """What each side did in each turn; `MORE_IS_BETTER` names the units of which more is better.
+
+    One that is not *plotted* is in the table alone.
+    """
 
     what: str
     unit: str
     ours: tuple[float, ...]
     theirs: tuple[float, ...]
     target: float | None = None
+    plotted: bool = True
 
     @property
     def ratios(self) -> list[float]:
@@ -38,13 +42,14 @@ class Figure(Struct, frozen=True, kw_only=True):
 
 class Report(Struct, frozen=True, kw_only=True):
     """One run: *sides* are names with versions, ours first; *facts* are about the machine, *name* is that of its
-    files."""
+    files. *pictures* are further files, by what they show."""
 
     name: str
     title: str
     sides: tuple[str, str]
     facts: dict[str, str]
     figures: tuple[Figure, ...]
+    pictures: dict[str, str] = {}
 
 
 def table(report: Report) -> Table:
@@ -78,7 +83,8 @@ def page(report: Report) -> str:
             f"| {figure.what} | {number(statistics.median(figure.ours))} | {number(statistics.median(figure.theirs))} "
             f"| {figure.unit} | **{times(statistics.median(ratios))}** ({times(min(ratios))} – {times(max(ratios))}) "
             f"| {f'≥ {figure.target:g}' if figure.target else ''} |")
-    return "\n".join([*lines, "", f"![how many times better]({report.name}.svg)", ""])
+    pictures = {"how many times better": f"{report.name}.svg", **report.pictures}
+    return "\n".join([*lines, "", *(f"![{shown}]({file})\n" for shown, file in pictures.items())])
 
 
 def write(report: Report, folder: Path) -> None:
@@ -86,7 +92,8 @@ def write(report: Report, folder: Path) -> None:
     from benchmarks.peers import plots  # takes a while to load, and a table does without
 
     folder.mkdir(parents=True, exist_ok=True)
-    plots.ratios({figure.what: figure.ratios for figure in report.figures}, folder / f"{report.name}.svg")
+    plotted = {figure.what: figure.ratios for figure in report.figures if figure.plotted}
+    plots.ratios(plotted, folder / f"{report.name}.svg")
     (folder / f"{report.name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     (folder / f"{report.name}.md").write_text(page(report))
 

@@ -86,7 +86,8 @@ def main(database: str, sizes: str, short: bool, docs: Path | None) -> None:
             there = size + REPEATS
         names = (sides[0].name, sides[1].name)
     report = Report(name=f"growth-{database}", title=f"Answers while a fleet grows, on {database}", sides=names,
-                    facts=facts, figures=tuple(figures(found)))
+                    facts=facts, figures=tuple(figures(found)),
+                    pictures={"how answers slow down": f"growth-{database}-lines.svg"})
     if docs is not None:
         docs.mkdir(parents=True, exist_ok=True)
         draw(found, names, docs / f"growth-{database}-lines.svg")

@@ -17,10 +17,10 @@ def ratios(rows: Mapping[str, Sequence[float]], file: Path) -> None:
     """One line for each figure: every turn's ratio as a dot, their median as a bar."""
     canvas = Canvas(figsize=(INCHES, 1.2 + ROW_INCHES * len(rows)), layout="constrained")
     axes = canvas.subplots()
-    for place, values in enumerate(reversed(rows.values())):
+    for place, values in enumerate([*rows.values()][::-1]):
         axes.plot(values, [place] * len(values), "o", color=OURS, markersize=4, alpha=0.6)
         axes.plot([statistics.median(values)], [place], "|", color=OURS, markersize=12, markeredgewidth=2)
-    axes.set_yticks(range(len(rows)), list(reversed(rows)), fontsize=8)
+    axes.set_yticks(range(len(rows)), [*rows][::-1], fontsize=8)
     axes.axvline(1, color=EVEN, linewidth=1)
     axes.set_xscale("log")
     axes.set_xlabel("times better")

@@ -221,7 +221,11 @@ class NeutronNetworks:
         group = self._ensure_group(load_balancer_id)
         self._set_rules(group, doors.rules(group["id"], guard, [port.ip_address for port in ports]))
         ids = [group["id"], *guard.group_ids]
-        for port in self._vip_ports(load_balancer_id):
+        vip_ports = self._vip_ports(load_balancer_id)
+        if not vip_ports:
+            raise GiveUp("port_gone", f"the VIP's port of load balancer {load_balancer_id} is no more in Neutron, "
+                                      "which may give its address to others; make the load balancer anew")
+        for port in vip_ports:
             own = port["name"] == VIP.format(load_balancer_id)
             self._protect(port, ids if own else [*port["security_groups"], *ids], guard.qos_policy_id)
         amphora_ports = [("id", port.port_id) for port in ports]

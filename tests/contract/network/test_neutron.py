@@ -244,6 +244,7 @@ def test_a_bound_port_says_what_to_call_its_device(town: Town, lb: str) -> None:
 
 def test_a_port_is_born_where_it_will_be_used(town: Town, lb: str) -> None:
     host = next(agent.host for agent in town.admin.network.agents() if agent.agent_type == "Linux bridge agent")
+    town.neutron.allocate_vip(town.wish(lb=lb))
     port = town.neutron.ensure_amphora_port(lb, town.subnet_id, ["10.77.0.77"], berth=Berth(lb, host))
     [group] = town.admin.network.security_groups(name=f"lb-{lb}")
     made = town.show(port.port_id)
@@ -337,6 +338,14 @@ def test_what_is_owned_names_its_owner_and_can_be_released(town: Town, lb: str) 
 
 
 # A cloud in trouble.
+
+
+def test_a_vip_whose_port_was_deleted_behind_our_back_is_told(town: Town, lb: str) -> None:
+    ports = guarded(town, lb)
+    town.admin.network.delete_port(town.neutron.allocate_vip(town.wish(lb=lb)).port_id)
+    with pytest.raises(GiveUp, match=f"the VIP's port of load balancer {lb} is no more in Neutron") as refused:
+        town.neutron.guard_vip(lb, WEB, ports)
+    assert refused.value.reason == "port_gone"
 
 
 def test_a_token_that_counts_no_longer_is_renewed(town: Town, lb: str) -> None:

@@ -24,7 +24,7 @@ from benchmarks import machine, rig, servers
 from benchmarks.client import Api, answers, until
 from benchmarks.peers.api import V2, small
 from benchmarks.peers.copies import copy_load_balancer
-from benchmarks.rows import Row, Sheet, conclude, measured
+from benchmarks.rows import Row, Sheet, conclude, measured, write
 from benchmarks.terminal import Tick, ticking
 from statera.agent.identity import Identity
 from statera.config import Settings, load
@@ -440,10 +440,12 @@ def main(size: int, short: bool, database: str, busy: int, file: Path | None, do
         for name, part in parts.items():
             tick(name)
             rows += measured(name, partial(told, partial(part, fleet), tick))
+            sheet = Sheet(name="fleet", title=f"A fleet of {size:,} load balancers", facts=facts, rows=tuple(rows))
+            if docs is not None:
+                write(sheet, docs)
             if any(row.failed for row in rows):
                 break  # what follows would not be the same fleet any more
-    conclude(Sheet(name="fleet", title=f"A fleet of {size:,} load balancers", facts=facts, rows=tuple(rows)),
-             file=file, docs=docs)
+    conclude(sheet, file=file, docs=docs)
 
 
 if __name__ == "__main__":

@@ -80,16 +80,18 @@ class Ledger:
             return 1
 
     def _commit(self, facts: list[tuple[Key, Fact]]) -> int:
-        until = time.monotonic() + BATCH_SECONDS
         written = 0
         with self._store.write() as connection:
+            began = time.monotonic()
             known = _known(connection, facts[:AT_ONCE])
+            looked = time.monotonic()
+            until = looked + max(BATCH_SECONDS, looked - began)  # else a slow look would leave no time to write
             for key, fact in facts[:AT_ONCE]:
                 if key not in known:
+                    if written and time.monotonic() > until:
+                        break
                     fact(connection)
                 written += 1
-                if time.monotonic() > until:
-                    break
         return written
 
 

@@ -69,7 +69,7 @@ READS: dict[str, Ask] = {
 TARGETS = {"list 1,000 load balancers": 8.0}
 CLIENTS = (1, 16)
 LONG = Form(turns=5, patience_seconds=8.0, seconds=1.0, share=1.0, reads=tuple(READS))
-SHORT = Form(turns=3, patience_seconds=3.0, seconds=0.4, share=0.5, reads=(
+SHORT = Form(turns=3, patience_seconds=2.0, seconds=0.4, share=0.5, reads=(
     "list 10 load balancers", "list 1,000 load balancers", "list by provisioning_status and project",
     "a page of 100 behind the 800th", "show a load balancer", "status tree of a small one",
     "show a pool of 2,000 members"))

@@ -129,6 +129,20 @@ def test_nothing_new_is_not_written(world, cloud, costs):
                    "a sweep: writes": len(written)})
 
 
+def test_a_hundred_known_reports_are_compared_together(world, cloud, costs):
+    for _ in range(50):
+        world.post("/loadbalancers", loadbalancer=tree(1))
+    for _ in range(3):
+        cloud.settle()
+    for node in cloud.nodes:
+        cloud.run(cloud.manager.connect(node))  # it comes back, and says everything again
+        for message in node.act(Random(1)):
+            cloud.manager.intake.take(cloud.manager.sessions[node.id], message)
+    found = statements(world.store.engine, lambda: cloud.run(cloud.manager.ledger.flush()))
+    costs("return", {"a hundred reports: statements": len(found),
+                     "a hundred reports: writes": len([text for text in found if text.startswith(WRITES)])})
+
+
 def test_bytes(world, cloud, costs):
     lb = world.post("/loadbalancers", loadbalancer=tree(MEMBERS))["loadbalancer"]
     cloud.settle()

@@ -36,7 +36,7 @@ class Form(Struct, frozen=True, kw_only=True):
     seconds: int
 
 
-LONG, SHORT = Form(turns=5, seconds=2), Form(turns=3, seconds=1)
+LONG, SHORT = Form(turns=5, seconds=2), Form(turns=5, seconds=1)
 
 
 class Way(Struct, frozen=True):
@@ -299,7 +299,7 @@ def holds(namespace: str, bench: Bench) -> bool:
 
 @click.command()
 @click.option("--only", multiple=True, help="Works whose names hold this; may be repeated.")
-@click.option("--short", is_flag=True, help="Fewer and shorter turns.")
+@click.option("--short", is_flag=True, help="Shorter turns.")
 @click.option("--docs", type=click.Path(path_type=Path, file_okay=False), help="Write JSON, page and picture there.")
 def main(only: Sequence[str], short: bool, docs: Path | None) -> None:
     """Traffic through an amphora beside HAProxy by hand. Needs root, HAProxy, wrk, h2load and iperf3."""

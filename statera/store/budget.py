@@ -5,7 +5,8 @@ The number says how far ahead of the clock what was spent reaches. Each replacem
 share, and nobody may move it who finds it a minute ahead: as many at once as a minute has, then evenly.
 """
 
-from sqlalchemy import Connection, case, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from statera.store.clock import now_ms
 from statera.store.tables import budgets
@@ -34,5 +35,15 @@ def spend(connection: Connection, *, per_minute: int, reserve: float) -> bool:
         .where(budgets.c.name == REPLACEMENTS, or_(spent <= now, spent - now + each <= int(MINUTE_MS * (1 - reserve))))
         .values(spent_until_ms=case((spent > now, spent), else_=now) + each)).rowcount
     if not taken and connection.execute(select(budgets.c.name).where(budgets.c.name == REPLACEMENTS)).first() is None:
-        taken = connection.execute(insert(budgets).values(name=REPLACEMENTS, spent_until_ms=now + each)).rowcount
+        return _begin(connection, now + each)
     return bool(taken)
+
+
+def _begin(connection: Connection, spent_until_ms: ColumnElement[int]) -> bool:
+    """Make the row; False when another worker does so at the same moment, whose row the next look finds."""
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(budgets).values(name=REPLACEMENTS, spent_until_ms=spent_until_ms))
+    except IntegrityError:
+        return False
+    return True

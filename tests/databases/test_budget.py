@@ -4,7 +4,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, literal, select, update
 
 from statera.config import ControllerWorker
 from statera.controller.queue import Queue
@@ -30,6 +30,13 @@ def spend(store, *, per_minute, reserve=0.0):
 def left(store):
     with store.read() as connection:
         return budget.left(connection, per_minute=3)
+
+
+def test_of_two_workers_that_begin_at_once_one_looks_again(store):
+    with store.write() as connection:
+        assert budget._begin(connection, literal(5))
+        assert not budget._begin(connection, literal(7))
+        assert connection.execute(select(tables.budgets.c.spent_until_ms)).scalar_one() == 5
 
 
 def test_so_many_at_once_and_then_no_more(store):

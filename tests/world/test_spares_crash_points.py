@@ -19,6 +19,7 @@ from statera.config import ControllerWorker
 from statera.controller.queue import Queue
 from statera.controller.world import World
 from statera.store import nodes, reports, spares, tables
+from statera.store.engine import Store
 from statera.wire import Hello
 from tests.contract.compute.test_nova import Town, driver
 from tests.world.test_crash_points import MANAGER, Cloud, prepare
@@ -28,11 +29,11 @@ STRIDE = 53
 
 
 class Machines(Cloud):
-    """Each amphora has a machine of its own, and *size* are kept ready."""
+    """Each amphora has a machine of its own, and some are kept ready."""
 
-    def __init__(self, url, *, dies_at):
-        self.town, self.size = Town(), 1
-        super().__init__(url, dies_at=dies_at)
+    def __init__(self, store, *, dies_at):
+        self.town = Town()
+        super().__init__(store, dies_at=dies_at)
 
     def start(self):
         super().start()
@@ -136,10 +137,11 @@ def live_through(cloud):
 
 def test_whenever_everything_dies_spares_are_kept_and_no_machine_is_left_behind(prepared, tmp_path):
     first = uuid4().int % STRIDE + 1
+    path = tmp_path / "world.db"
+    store = Store(f"sqlite:///{path}")
     for dies_at in count(first, STRIDE):
-        path = tmp_path / f"{dies_at}.db"
         path.write_bytes(prepared.read_bytes())
-        cloud = Machines(f"sqlite:///{path}", dies_at=dies_at)
+        cloud = Machines(store, dies_at=dies_at)
         live_through(cloud)
         cloud.store.close()
         if cloud.fuse.left > 0:

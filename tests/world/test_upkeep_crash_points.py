@@ -138,10 +138,11 @@ def live_through(cloud):
 
 def test_whenever_everything_dies_upkeep_goes_on_and_nothing_is_left_behind(furnished, tmp_path):
     first = uuid4().int % STRIDE + 1
+    path = tmp_path / "world.db"
+    store = Store(f"sqlite:///{path}")
     for dies_at in count(first, STRIDE):
-        path = tmp_path / f"{dies_at}.db"
         path.write_bytes(furnished.read_bytes())
-        cloud = Operator(f"sqlite:///{path}", dies_at=dies_at)
+        cloud = Operator(store, dies_at=dies_at)
         live_through(cloud)
         cloud.store.close()
         if cloud.fuse.left > 0:

@@ -83,11 +83,17 @@ def perform(step: Action, desired: LoadBalancer, world: World, *, lease: Lease) 
 
 def _add(connection: Connection, role: Role, desired: LoadBalancer, world: World) -> None:
     """A machine that was made ahead is taken, where one is ready and as good as one of the load balancer's own."""
-    compute, flavor = world.compute, flavor_data(connection, desired.flavor_id)
-    is_special = any(name in flavor for name in compute.built_from) or (compute.keeps_apart and role in PAIR)
-    zone = compute_zone(connection, desired.availability_zone)
-    if not compute.plugs or is_special or not spares.claim(connection, desired.id, role, zone=zone):
+    if not _takes_spare(connection, role, desired, world) or not spares.claim(
+            connection, desired.id, role, zone=compute_zone(connection, desired.availability_zone)):
         passes.add_amphora(connection, desired.id, role)
+
+
+def _takes_spare(connection: Connection, role: Role, desired: LoadBalancer, world: World) -> bool:
+    """Whether a machine that is like all others will do."""
+    if not world.compute.plugs or (world.compute.keeps_apart and role in PAIR):
+        return False
+    flavor = flavor_data(connection, desired.flavor_id)
+    return not any(name in flavor for name in world.compute.built_from)
 
 
 def _succeed(step: SucceedAmphora, desired: LoadBalancer, world: World, *, lease: Lease) -> None:

@@ -22,7 +22,7 @@ from statera.store import nodes, reports, spares, tables
 from statera.store.engine import Store
 from statera.wire import Hello
 from tests.contract.compute.test_nova import Town, driver
-from tests.world.test_crash_points import MANAGER, Cloud, prepare
+from tests.world.test_crash_points import MANAGER, PROJECT, SUBNET, Cloud, prepare
 
 STRIDE = 53
 """Of so many points of death one is tried; runs begin at different ones, so together they try all."""
@@ -148,3 +148,41 @@ def test_whenever_everything_dies_spares_are_kept_and_no_machine_is_left_behind(
             break
     print(f"\ndied at every {STRIDE}th of {dies_at} points, from {first} on")
     assert dies_at > 100
+
+
+@pytest.fixture
+def cloud(prepared, tmp_path):
+    """One in which nobody dies, with a machine that is ready."""
+    path = tmp_path / "world.db"
+    path.write_bytes(prepared.read_bytes())
+    cloud = Machines(Store(f"sqlite:///{path}"), dies_at=0)
+    assert cloud.look_after_spares() == [(True, "image")]
+    yield cloud
+    cloud.store.close()
+
+
+def test_a_failover_that_somebody_wished_takes_no_spare(cloud):
+    """A rotation, which is the same, is there to get what is newest."""
+    cloud.take()
+    cloud.look_after_spares()
+    [spare] = cloud.spares()
+    before = cloud.serving()
+    assert cloud.fail_over() == ["ACTIVE"] * 3
+    assert set(cloud.serving()).isdisjoint([*before, spare.id])
+    assert [one.id for one in cloud.spares()] == [spare.id]
+
+
+def test_a_flavor_with_a_size_of_its_own_has_a_machine_of_its_own(cloud):
+    large = "aaaaaaaa-0000-4000-8000-000000000001"
+    with cloud.store.write() as connection:
+        connection.execute(tables.flavor_profiles.insert().values(
+            id=large, name="large", provider_name="amphora", flavor_data='{"compute_flavor": "large"}'))
+        connection.execute(tables.flavors.insert().values(id=large, name="large", flavor_profile_id=large))
+    answer = cloud.call("POST", "/loadbalancers", loadbalancer={
+        "vip_subnet_id": SUBNET, "project_id": PROJECT, "flavor_id": large})
+    assert answer.status_code == 201, answer.text
+    cloud.settle()
+    [spare] = cloud.spares()
+    [own] = cloud.serving()
+    sizes = {server["name"]: server["flavor"]["id"] for server in cloud.town.servers.values()}
+    assert sizes == {f"amphora-{spare.id}": "small", f"amphora-{own}": "large"}

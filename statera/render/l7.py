@@ -68,7 +68,8 @@ def policy_lines(policy: L7PolicySpec, listener: ListenerSpec) -> Iterator[str]:
         yield acl(rule)
     rules = " ".join(("!" if rule.invert else "") + name(rule.id) for rule in policy.rules)
     verdict = f"str({name(policy.id)}),map({FOLDER}/{map_file(listener)})"
-    yield f"http-request set-var(txn.l7) {verdict} if !{{ var(txn.l7) -m found }} {rules}"
+    # Most requests fit no rule: these come first, so that nothing else is looked at then.
+    yield f"http-request set-var(txn.l7) {verdict} if {rules} !{{ var(txn.l7) -m found }}"
 
 
 def acl(rule: L7RuleSpec) -> str:

@@ -26,10 +26,12 @@ class Event(Struct, frozen=True, kw_only=True):
     request_id: str | None = None
 
 
-def record(connection: Connection, event: Event) -> None:
-    """Write *event*; one without an object is about the load balancer itself."""
-    values = structs.asdict(event) | {"object_id": event.object_id or event.load_balancer_id}
-    connection.execute(insert(tables.events).values(at=utc_now(), **values))
+def record(connection: Connection, *several: Event) -> None:
+    """Write events; one without an object is about the load balancer itself."""
+    rows = [structs.asdict(event) | {"object_id": event.object_id or event.load_balancer_id, "at": utc_now()}
+            for event in several]
+    if rows:
+        connection.execute(insert(tables.events), rows)
 
 
 def latest_reason(connection: Connection, load_balancer_id: str) -> str | None:

@@ -151,10 +151,9 @@ def give_up(connection: Connection, name: str) -> int:
 def _tell_lost(connection: Connection, node_id: str, why: str) -> int:
     name = connection.execute(select(nodes.c.name).where(nodes.c.id == node_id)).scalar_one()
     concerned = connection.execute(_carried_by([node_id]).distinct()).scalars().all()
-    for load_balancer_id in concerned:
-        record(connection, Event(
-            load_balancer_id=load_balancer_id, reason="node_lost", fault="operator",
-            object_type="node", object_id=node_id, message=f"node {name} {why}; its amphorae count as lost"))
+    record(connection, *(Event(
+        load_balancer_id=load_balancer_id, reason="node_lost", fault="operator", object_type="node", object_id=node_id,
+        message=f"node {name} {why}; its amphorae count as lost") for load_balancer_id in concerned))
     fleet.due(connection, node_id)
     return len(concerned)
 

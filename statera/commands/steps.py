@@ -208,20 +208,25 @@ def remove_image(site: Site) -> Iterator[str]:
 
 
 def find_key(site: Site) -> str | None:
-    found = site.connection.compute.find_keypair(KEY)
+    """Of the service user: Nova lets nobody name another's."""
+    user = site.connection.identity.find_user(USER)
+    found = site.connection.compute.find_keypair(KEY, user_id=user.id) if user else None
     return str(found.name) if found else None
 
 
 def make_key(site: Site) -> str:
     assert site.wish.ssh_key is not None, "the step serves no other wish"
-    site.connection.compute.create_keypair(name=KEY, public_key=site.wish.ssh_key.read_text().strip())
-    return f"{KEY}, of this administrator; Nova gives the service user its own only"
+    user = site.connection.identity.find_user(USER, ignore_missing=False)
+    site.connection.compute.create_keypair(
+        name=KEY, public_key=site.wish.ssh_key.read_text().strip(), user_id=user.id)
+    return KEY
 
 
 def remove_key(site: Site) -> Iterator[str]:
-    if found := site.connection.compute.find_keypair(KEY):
-        site.connection.compute.delete_keypair(found)
-        yield KEY
+    if found := find_key(site):
+        user = site.connection.identity.find_user(USER, ignore_missing=False)
+        site.connection.compute.delete_keypair(found, user_id=user.id)
+        yield found
 
 
 def quotas(wish: Wish) -> dict[str, dict[str, int]]:
@@ -289,6 +294,7 @@ def conf(site: Site) -> str:
     if by_nova(wish):
         worker += (f"amp_boot_network_list = {find_network(site)}\namp_flavor_id = {find_flavor(site)}\n"
                    f"amp_secgroup_list = {find_group(site)}\namp_image_tag = {TAG}\n")
+        worker += f"amp_ssh_key_name = {KEY}\n" if wish.ssh_key else ""
     sections = {
         "api_settings": f"bind_host = 0.0.0.0\nbind_port = {api.port or 9876}\nauth_strategy = keystone\n",
         "keystone_authtoken": f"www_authenticate_uri = {auth['auth_url']}\n{login}",

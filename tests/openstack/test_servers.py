@@ -83,7 +83,7 @@ def test_a_server_that_was_deleted_behind_our_back_is_replaced(statera, street):
 
 def test_a_pair_is_kept_apart_in_the_zone_that_was_asked_for(statera, street):
     balancer, name = street.admin.load_balancer, "statera-test"
-    zone = next(zone.name for zone in street.admin.compute.availability_zones() if zone.is_available)
+    zone = next(zone.name for zone in street.admin.compute.availability_zones() if zone.state["available"])
     pair = balancer.create_flavor_profile(
         name=name, provider_name="amphora", flavor_data='{"loadbalancer_topology": "ACTIVE_STANDBY"}')
     flavor = balancer.create_flavor(name=name, flavor_profile_id=pair.id, is_enabled=True)

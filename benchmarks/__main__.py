@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`script/bench NAME`: each suite is a module with a command; only the one that runs is loaded."""
 
+import signal
+import sys
 from importlib import import_module
 
 import click
@@ -36,6 +38,7 @@ class Suites(click.Group):
 @click.pass_context
 def main(context: click.Context) -> None:
     """Measure what Statera promises on this host; without a NAME the main job."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # what was started is ended too
     if context.invoked_subcommand is None:
         context.invoke(import_module(SUITES["main-job"]).main, only=(), short=False, file=None, docs=None)
 

@@ -36,6 +36,7 @@ from statera.store.engine import Store
 from statera.store.secrets import ensure_sealer
 from statera.store.seen import is_heard
 from statera.store.tables import amphorae, events, load_balancers, managers, nodes
+from statera.store.wake import announce
 from statera.wire import Join
 
 PER_NODE = 100
@@ -230,6 +231,10 @@ class Fleet:
     def under_way(self) -> int:
         return self.count(select(func.count()).select_from(load_balancers).where(load_balancers.c.unsettled == 1))
 
+    def due(self) -> int:
+        lb = load_balancers.c
+        return self.count(select(func.count()).select_from(load_balancers).where(lb.due_ms <= now_ms()))
+
     def stranded(self) -> int:
         """Amphorae that stay though nobody hears their node, or that are on none."""
         heard = select(nodes.c.id).where(is_heard())
@@ -335,6 +340,20 @@ def between(before: Spent, after: Spent, what: str) -> Iterator[Row]:
     yield Row(what=f"{what}: rows written", values=((after.rows - before.rows) / seconds,), unit="/s")
 
 
+def passes(fleet: Fleet) -> Iterator[Row]:
+    """One worker looks at every load balancer, and finds nothing to do."""
+    fleet.traffic(0)
+    before, began = fleet.spent(), time.monotonic()
+    with fleet.store.write() as connection:
+        connection.execute(update(load_balancers).values(due_ms=now_ms()))
+        announce(connection)
+    wait(lambda: fleet.due() == 0, 600)
+    took, after = time.monotonic() - began, fleet.spent()
+    used = after.processor_seconds["worker"] - before.processor_seconds["worker"]
+    yield Row(what="passes of a worker that find nothing to do", values=(fleet.size / took,), unit="/s")
+    yield Row(what="its processor for each pass", values=(1000 * used / fleet.size,), unit="ms")
+
+
 def frozen(fleet: Fleet) -> Iterator[Row]:
     """All nodes fall silent at once, which is more likely our fault than theirs, and come back."""
     fleet.traffic(0)
@@ -351,15 +370,17 @@ def frozen(fleet: Fleet) -> Iterator[Row]:
     yield Row(what="they speak again → everything vouched for", values=(back,), unit="s")
 
 
-def failover(fleet: Fleet) -> Iterator[Row]:
-    """A tenth of the nodes dies at once."""
+def failover(fleet: Fleet, *, busy: int) -> Iterator[Row]:
+    """A tenth of the nodes dies at once, while as many amphorae of each are *busy*."""
+    fleet.traffic(busy)
+    threading.Event().wait(5.0)
     before, began, lost = fleet.spent(), time.monotonic(), fleet.replaced()
     fleet.kill_some()
     noticed = wait(lambda: fleet.count(select(func.count()).select_from(nodes).where(nodes.c.lost_ms.is_not(None)))
                    == fleet.dead, 60)
     settled = wait(lambda: fleet.stranded() == 0 and fleet.under_way() == 0, 600) + noticed
     after, replaced = fleet.spent(), fleet.replaced() - lost
-    what = f"{fleet.dead} of {fleet.nodes} nodes die"
+    what = f"{fleet.dead} of {fleet.nodes} nodes die, {busy * fleet.nodes:,} amphorae busy"
     yield Row(what=f"{what} → all lost", values=(noticed,), unit="s")
     yield Row(what=f"… → their amphorae replaced, all ACTIVE ({replaced:,})", values=(settled,), unit="s")
     yield Row(what="amphorae replaced", values=(replaced / (time.monotonic() - began - noticed),), unit="/s")
@@ -435,7 +456,8 @@ def main(size: int, short: bool, database: str, busy: int, file: Path | None, do
         parts: dict[str, Callable[[Fleet], Iterator[Row]]] = {
             "begin": begin, "at rest": partial(steady, seconds=seconds, busy=0),
             f"{busy * fleet.nodes:,} amphorae busy": partial(steady, seconds=seconds / 2, busy=busy),
-            "silence": frozen, "failover": failover, "start anew": restart,
+            "passes": passes, "silence": frozen,
+            "failover": partial(failover, busy=PER_NODE if short else busy), "start anew": restart,
         }
         for name, part in parts.items():
             tick(name)

@@ -42,7 +42,7 @@ class Cloud:
     """All processes of one host, which can be killed together and started anew."""
 
     def __init__(self, store, *, dies_at):
-        self.database, self.fuse, self.carried = store, Fuse(dies_at), {}
+        self.database, self.dies_at, self.fuse, self.carried = store, dies_at, Fuse(dies_at), {}
         self.start()
 
     def start(self):
@@ -215,12 +215,21 @@ def prepare(path):
     return path
 
 
-def test_whenever_everything_dies_the_next_start_goes_on_and_nothing_is_left_behind(prepared, tmp_path):
-    path = tmp_path / "world.db"
+def lives(kind, prepared, folder, *, stride=1):
+    """Worlds of that *kind* that die at ever later points; the last one lives to its end."""
+    path = folder / "world.db"
     store = Store(f"sqlite:///{path}")
-    for dies_at in count(1):
+    for dies_at in count(uuid4().int % stride + 1, stride):
         path.write_bytes(prepared.read_bytes())
-        cloud = Cloud(store, dies_at=dies_at)
+        cloud = kind(store, dies_at=dies_at)
+        yield cloud
+        cloud.store.close()
+        if cloud.fuse.left > 0:
+            return
+
+
+def test_whenever_everything_dies_the_next_start_goes_on_and_nothing_is_left_behind(prepared, tmp_path):
+    for cloud in lives(Cloud, prepared, tmp_path):
         assert cloud.live(cloud.create) == ["ACTIVE"] * 3
         assert cloud.members_in_use() == ["10.9.0.3"]
         assert cloud.live(cloud.change) == cloud.members_in_use() == ["10.9.0.4", "10.9.0.5"]
@@ -230,8 +239,5 @@ def test_whenever_everything_dies_the_next_start_goes_on_and_nothing_is_left_beh
         assert cloud.live(cloud.delete) == []
         assert cloud.carried == {}
         assert cloud.live(cloud.left_behind) == {}
-        cloud.store.close()
-        if cloud.fuse.left > 0:
-            break
-    print(f"\ndied at each of {dies_at - 1} points")
-    assert dies_at > 100
+    print(f"\ndied at each of {cloud.dies_at - 1} points")
+    assert cloud.dies_at > 100

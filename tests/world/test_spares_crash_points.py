@@ -4,9 +4,7 @@
 The cloud is that of `test_crash_points`, with the real `nova` driver and a Nova that keeps its servers in memory.
 """
 
-from itertools import count
 from time import monotonic
-from uuid import uuid4
 
 import pytest
 from mortal import Mortal
@@ -22,7 +20,7 @@ from statera.store import nodes, reports, spares, tables
 from statera.store.engine import Store
 from statera.wire import Hello
 from tests.contract.compute.test_nova import Town, driver
-from tests.world.test_crash_points import MANAGER, PROJECT, SUBNET, Cloud, prepare
+from tests.world.test_crash_points import MANAGER, PROJECT, SUBNET, Cloud, lives, prepare
 
 STRIDE = 53
 """Of so many points of death one is tried; runs begin at different ones, so together they try all."""
@@ -136,18 +134,10 @@ def live_through(cloud):
 
 
 def test_whenever_everything_dies_spares_are_kept_and_no_machine_is_left_behind(prepared, tmp_path):
-    first = uuid4().int % STRIDE + 1
-    path = tmp_path / "world.db"
-    store = Store(f"sqlite:///{path}")
-    for dies_at in count(first, STRIDE):
-        path.write_bytes(prepared.read_bytes())
-        cloud = Machines(store, dies_at=dies_at)
+    for cloud in lives(Machines, prepared, tmp_path, stride=STRIDE):
         live_through(cloud)
-        cloud.store.close()
-        if cloud.fuse.left > 0:
-            break
-    print(f"\ndied at every {STRIDE}th of {dies_at} points, from {first} on")
-    assert dies_at > 100
+    print(f"\ndied at every {STRIDE}th of {cloud.dies_at} points")
+    assert cloud.dies_at > 100
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ The cloud is that of `test_crash_points`, with three nodes; one story holds all 
 """
 
 from datetime import time
-from itertools import count
 from uuid import uuid4
 
 import pytest
@@ -18,7 +17,7 @@ from statera.store.engine import Store
 from statera.store.events import utc_now
 from statera.store.rotations import Wanted
 from statera.wire import Hello
-from tests.world.test_crash_points import MANAGER, Cloud, prepare
+from tests.world.test_crash_points import MANAGER, Cloud, lives, prepare
 
 STRIDE = 29
 """Of so many points of death one is tried; runs begin at different ones, so together they try all."""
@@ -137,15 +136,7 @@ def live_through(cloud):
 
 
 def test_whenever_everything_dies_upkeep_goes_on_and_nothing_is_left_behind(furnished, tmp_path):
-    first = uuid4().int % STRIDE + 1
-    path = tmp_path / "world.db"
-    store = Store(f"sqlite:///{path}")
-    for dies_at in count(first, STRIDE):
-        path.write_bytes(furnished.read_bytes())
-        cloud = Operator(store, dies_at=dies_at)
+    for cloud in lives(Operator, furnished, tmp_path, stride=STRIDE):
         live_through(cloud)
-        cloud.store.close()
-        if cloud.fuse.left > 0:
-            break
-    print(f"\ndied at every {STRIDE}th of {dies_at} points, from {first} on")
-    assert dies_at > 150
+    print(f"\ndied at every {STRIDE}th of {cloud.dies_at} points")
+    assert cloud.dies_at > 150

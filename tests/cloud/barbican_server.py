@@ -9,6 +9,7 @@ from pathlib import Path
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIServer, make_server
 
+from authtoken import AUTHTOKEN
 from paste import deploy
 
 CONFIGURATION = """
@@ -22,16 +23,6 @@ enabled_secretstore_plugins = store_crypto
 enabled_crypto_plugins = simple_crypto
 [queue]
 enable = false
-[keystone_authtoken]
-auth_url = {keystone}
-auth_type = password
-username = barbican
-password = secret
-project_name = service
-user_domain_id = default
-project_domain_id = default
-service_token_roles = service
-service_token_roles_required = true
 """
 
 PIPELINE = """
@@ -62,7 +53,8 @@ def main(folder: Path, port: int, keystone: str) -> None:
     """Barbican looks for its file in the home folder."""
     file = folder / ".barbican" / "barbican.conf"
     file.parent.mkdir()
-    file.write_text(CONFIGURATION.format(folder=folder, port=port, keystone=keystone))
+    file.write_text((CONFIGURATION + AUTHTOKEN).format(
+        user="barbican", folder=folder, port=port, keystone=keystone))
     pipeline = folder / "barbican-api-paste.ini"
     pipeline.write_text(PIPELINE)
     make_server("127.0.0.1", port, deploy.loadapp(f"config:{pipeline}"), server_class=Threaded).serve_forever()

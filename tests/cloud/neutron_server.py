@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
+from authtoken import AUTHTOKEN
 from neutron.cmd.eventlet.server import main as serve
 from neutron.db.migration.models import head
 
@@ -46,16 +47,6 @@ mechanism_drivers = linuxbridge
 extension_drivers = port_security,qos
 [ml2_type_vxlan]
 vni_ranges = 1:1000
-[keystone_authtoken]
-auth_url = {keystone}
-auth_type = password
-username = neutron
-password = secret
-project_name = service
-user_domain_id = default
-project_domain_id = default
-service_token_roles = service
-service_token_roles_required = true
 """
 
 PIPELINE = """
@@ -88,7 +79,8 @@ AGENT = {"bridge_mappings": {}, "interface_mappings": {}, "tunnel_types": ["vxla
 
 def main(folder: Path, port: str, keystone: str, database: str) -> None:
     file = folder / "neutron.conf"
-    file.write_text(CONFIGURATION.format(folder=folder, port=port, keystone=keystone, database=database))
+    file.write_text((CONFIGURATION + AUTHTOKEN).format(
+        user="neutron", folder=folder, port=port, keystone=keystone, database=database))
     (folder / "api-paste.ini").write_text(PIPELINE)
     tables(sa.create_engine(database))
     sys.argv = ["neutron-server", "--config-file", str(file)]

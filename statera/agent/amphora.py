@@ -284,13 +284,14 @@ class Amphora:
         self._bears = spec.role is Role.STANDALONE and self._proxy.alive
         if self._proxy.pid and await self._enter(functools.partial(namespace.mend, spec.amphora_id, self._proxy.pid)):
             _log.warning("amphora %s has its namespace again", spec.amphora_id)
-        if await self._enter(functools.partial(namespace.ensure, spec, own_vips=self._bears)):
-            # Nothing of an earlier namespace holds in a new one.
+        if not namespace.exists(spec.amphora_id):
+            # Nothing of an earlier one holds; forgotten first, as whoever dies in between forgets nothing afterwards.
             self.home.filter.unlink(missing_ok=True)
             self._flows.forget()
             self._log.forget()
             await self._metrics.close()
             await self._proxy.end()
+        await self._enter(functools.partial(namespace.ensure, spec, own_vips=self._bears))
         self._wiring = wiring
         return known is not None
 

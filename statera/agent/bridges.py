@@ -55,9 +55,9 @@ def _ensure(host: Any, network: LocalNetwork) -> None:
         own = ":".join(f"{byte:02x}" for byte in (2, *os.urandom(5)))
         host.link("add", ifname=network.bridge, kind="bridge", mtu=network.mtu, address=own)
         found = host.link_lookup(ifname=network.bridge)
-        _set(network.bridge, {"ipv6": "accept_dad"}, "0")
-        # Who asks on one network learns nothing of the host's addresses on others.
-        _set(network.bridge, {"ipv4": "arp_ignore"}, "1")
+    _set(network.bridge, {"ipv6": "accept_dad"}, "0")
+    # Who asks on one network learns nothing of the host's addresses on others.
+    _set(network.bridge, {"ipv4": "arp_ignore"}, "1")
     host.link("set", index=found[0], state="up")
     there = {f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}" for a in host.get_addr(index=found[0])}
     for gateway in map(ipaddress.ip_interface, network.gateways):

@@ -33,6 +33,10 @@ def ensure(host: Any, amphora_id: str, interface: Interface, *, namespace: str, 
 
     Raise `TryAgain` when what it is made from is not there (yet), `GiveUp` when the spec does not say what that is.
     """
+    outer = outer_end(amphora_id, interface)
+    if outer and interface.name not in inner:
+        # The other end of what is left of it is in a namespace that nobody finds any more.
+        drop_outer(host, [outer])
     if interface.bridge:
         _into_bridge(host, outer_name(amphora_id, interface.name), interface, namespace)
     elif interface.device:

@@ -58,18 +58,15 @@ def exists(amphora_id: str) -> bool:
     return os.path.ismount(netns_path(amphora_id))
 
 
-def ensure(spec: Spec, *, own_vips: bool) -> bool:
-    """Make the namespace what *spec* says, and tell whether it is new; *own_vips*: bear the VIPs and announce them.
+def ensure(spec: Spec, *, own_vips: bool) -> None:
+    """Make the namespace what *spec* says; *own_vips*: bear the VIPs and announce them.
 
     Raise `TryAgain` when a bridge or an interface is not there (yet), `GiveUp` for a leg that names none.
     """
     try:
-        fresh = _ensure_namespace(spec.amphora_id)
+        _ensure_namespace(spec.amphora_id)
+        inner = _links(spec.amphora_id)
         with IPRoute() as host:
-            if fresh:
-                ends = (legs.outer_end(spec.amphora_id, interface) for interface in spec.interfaces)
-                legs.drop_outer(host, filter(None, ends))
-            inner = _links(spec.amphora_id)
             for interface in spec.interfaces:
                 legs.ensure(
                     host, spec.amphora_id, interface, namespace=name_of(spec.amphora_id), inner=inner)
@@ -78,7 +75,6 @@ def ensure(spec: Spec, *, own_vips: bool) -> bool:
             legs.drop_inner(route, {interface.name for interface in spec.interfaces})
             for interface in spec.interfaces:
                 _ensure_addresses(route, spec, interface, own_vips=own_vips)
-        return fresh
     except NetlinkError as error:
         raise TryAgain("NETWORK", f"amphora {spec.amphora_id}: {error}") from error
 
@@ -217,19 +213,17 @@ def _links(amphora_id: str) -> set[str]:
         return {str(link.get("ifname")) for link in route.get_links()}
 
 
-def _ensure_namespace(amphora_id: str) -> bool:
-    """Make and settle the namespace if there is none; interfaces take over the settings when they arrive."""
-    if exists(amphora_id):
-        return False
-    # A crash between making the file and mounting the namespace on it leaves an empty one.
-    netns_path(amphora_id).unlink(missing_ok=True)
-    netns.create(name_of(amphora_id))
+def _ensure_namespace(amphora_id: str) -> None:
+    """Have the namespace with its settings, which interfaces take over when they arrive."""
+    if not exists(amphora_id):
+        # A crash between making the file and mounting the namespace on it leaves an empty one.
+        netns_path(amphora_id).unlink(missing_ok=True)
+        netns.create(name_of(amphora_id))
     with inside(amphora_id):
         for name, value in SYSCTLS.items():
             # A kernel without IPv6 has no such settings and needs none.
             with contextlib.suppress(FileNotFoundError):
                 (Path("/proc/sys") / name).write_text(value)
-    return True
 
 
 def _ensure_addresses(route: Any, spec: Spec, interface: Interface, *, own_vips: bool) -> None:
@@ -242,8 +236,7 @@ def _ensure_addresses(route: Any, spec: Spec, interface: Interface, *, own_vips:
     for one in there:
         if one not in wanted and one not in vips:
             route.addr("del", index=index, address=str(one.ip), prefixlen=one.network.prefixlen)
-    missing = [one for one in wanted if one not in there]
-    for one in missing:
+    for one in (one for one in wanted if one not in there):
         nodad = {"flags": 0x02} if one.version == 6 else {}
         route.addr("add", index=index, address=str(one.ip), prefixlen=one.network.prefixlen, **nodad)
     route.link("set", index=index, state="up")
@@ -251,9 +244,9 @@ def _ensure_addresses(route: Any, spec: Spec, interface: Interface, *, own_vips:
     if first:
         _ensure_routes(route, spec, index)
         _ensure_host_routes(route, spec.vips, index, table=VIP_TABLE)
-    for one in missing:
-        if one in vips:
-            announce(interface.name, one.ip)
+    # Also one that is there: who added it may have died before saying so.
+    for vip in vips if own_vips else ():
+        announce(interface.name, vip.ip)
 
 
 AnyInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface

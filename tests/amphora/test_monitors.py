@@ -132,8 +132,8 @@ def test_every_type_counts_failures_and_successes(wide, spec, node):
     falls, rises = [fell[many] - fell[one] for one, many in pairs], [rose[one] - rose[many] for one, many in pairs]
     # Two checks later, a second apart; on a busy machine some reports come late, and tell of both at once.
     for gaps in (falls, rises):
-        assert min(gaps) > -0.5, dict(zip(hasty, gaps, strict=True))
         assert statistics.median(gaps) > 0.8, dict(zip(hasty, gaps, strict=True))
+        assert sum(gap < 0.5 for gap in gaps) <= 2, dict(zip(hasty, gaps, strict=True))
 
 
 @pytest.mark.carries("max_retries and max_retries_down")

@@ -126,7 +126,7 @@ def test_the_role_writes_a_configuration_that_we_can_read(tmp_path: Path) -> Non
         "tasks": [{"ansible.builtin.include_role": {"name": "statera", "tasks_from": "configure.yml"}}]}]))
     target = tmp_path / "octavia.conf"
     said = {"statera_configuration_file": str(target), "statera_user": "root", "statera_services": {},
-            "vault_database_password": "secret"}
+            "vault_database_password": "secret", "ansible_python_interpreter": sys.executable}
     written_down = subprocess.run(
         [str(PLAY), "-i", ANSIBLE / "inventory.example.yml", play, "-e", json.dumps(said)],
         env={**os.environ, "ANSIBLE_ROLES_PATH": str(ANSIBLE / "roles")}, check=False, capture_output=True, text=True,

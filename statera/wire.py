@@ -6,8 +6,8 @@ manager answers `Roster`, the complete list of what the node is to carry, then a
 whose version the node does not run yet. Messages only ever name goals: any of them may be repeated,
 and a lost one is made up for at the next connection.
 
-Compatibility: fields are only ever added, with a default. `SPEC_VERSION` rises when an old agent could
-misread a spec; an agent names the versions it reads in `Hello`.
+Compatibility: fields are only ever added, with a default. What an old agent could misread raises the version of the
+specs that have it, and of no others; an agent names the versions it reads in `Hello`.
 """
 
 from typing import Literal, cast
@@ -18,7 +18,8 @@ from msgspec import Struct
 from statera.model.fleet import Role
 from statera.model.limits import Alarm, Effective, Limits
 
-SPEC_VERSION = 1
+SPEC_VERSIONS = (1, 2)
+"""Of specs: the second has legs that are ports of an Open vSwitch."""
 
 
 class Address(Struct, frozen=True, kw_only=True):
@@ -37,7 +38,8 @@ class Interface(Struct, frozen=True, kw_only=True):
     """A leg of an amphora. The first is `eth1`, on the VIP network; members' networks follow.
 
     On a host *bridge* names the bridge to plug into, or *device* what to call the leg's end on the host for the
-    network's own agent to plug it. In a virtual machine *mac_address* finds the interface.
+    network's own agent to plug it. With a *switch* the device is a port of that Open vSwitch, whose agent knows it by
+    *port_id*, and the leg itself. In a virtual machine *mac_address* finds the interface.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Interface(Struct, frozen=True, kw_only=True):
     bridge: str | None = None
     mtu: int = 1500
     device: str | None = None
+    switch: str | None = None
+    port_id: str | None = None
 
 
 class L7RuleSpec(Struct, frozen=True, kw_only=True):
@@ -225,7 +229,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     predecessors: tuple[Predecessor, ...] = ()
     renewal: int = 0
-    spec_version: int = SPEC_VERSION
+    spec_version: int = SPEC_VERSIONS[0]
 
 
 class LocalNetwork(Struct, frozen=True, kw_only=True):
@@ -297,7 +301,7 @@ class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
     """
 
     agent_version: str
-    spec_versions: tuple[int, ...] = (SPEC_VERSION,)
+    spec_versions: tuple[int, ...] = SPEC_VERSIONS
     features: tuple[str, ...] = ()
     hostname: str = ""
     running: dict[str, int] = {}

@@ -39,7 +39,7 @@ from statera.model.fleet import Role
 from statera.render import nftables
 from statera.render.haproxy import Machine
 from statera.render.logs import Logs
-from statera.wire import SPEC_VERSION, Address, Applied, Gone, Interface, Spec, Up
+from statera.wire import SPEC_VERSIONS, Address, Applied, Gone, Interface, Spec, Up
 
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.1, 30.0
 SWEEP_SECONDS = 0.5
@@ -266,8 +266,8 @@ class Amphora:
     def _newest(self) -> Spec:
         if self._wanted is None:
             raise TryAgain("SPEC_MISSING", f"amphora {self.home.amphora_id} has no spec yet")
-        if self._wanted.spec_version > SPEC_VERSION:
-            raise GiveUp("AGENT_OLD", f"this agent reads specs up to version {SPEC_VERSION}; upgrade it")
+        if self._wanted.spec_version > SPEC_VERSIONS[-1]:
+            raise GiveUp("AGENT_OLD", f"this agent reads specs up to version {SPEC_VERSIONS[-1]}; upgrade it")
         return self._wanted
 
     async def _store(self, spec: Spec) -> None:

@@ -18,7 +18,7 @@ from statera.agent import bridges, isolation, overlay, process
 from statera.agent.amphora import Amphora
 from statera.agent.files import Home, homes, networks_file, overlay_file, write
 from statera.agent.logs import Office
-from statera.agent.process import program
+from statera.agent.programs import program
 from statera.agent.teardown import stored_networks, stored_overlay
 from statera.config import Settings
 from statera.errors import DriverError, GiveUp, SetupError

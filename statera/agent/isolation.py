@@ -8,6 +8,7 @@ from pathlib import Path
 
 from statera.agent import process
 from statera.agent.netfilter import Netfilter
+from statera.agent.programs import program
 from statera.errors import DriverError
 from statera.render import isolation
 from statera.wire import LocalNetwork
@@ -41,7 +42,7 @@ def remove(state: Path) -> bool:
     """Leave no rules behind; whether there were any."""
     try:
         was_there = _is_there(state)
-        subprocess.run([process.program("nft"), "-f", "-"], input=isolation.clear(table(state)).encode(), check=True,
+        subprocess.run([program("nft"), "-f", "-"], input=isolation.clear(table(state)).encode(), check=True,
                        capture_output=True)
     except (DriverError, OSError, subprocess.CalledProcessError):
         return False

@@ -2,17 +2,24 @@
 """Gets an amphora's legs into its namespace: from a bridge, for the network service's own agent, or a whole interface.
 
 Where a spec names a bridge of this host, the leg goes into it. Where it names a device, the leg's outer end bears that
-name and nothing else is done with it: the network's agent on this host waits for it. In a virtual machine the
-hypervisor has plugged an interface already, found by its hardware address.
+name and nothing else is done with it: the network's agent on this host waits for it. Where it names an Open vSwitch
+too, the device is a port of that, and goes into the namespace as a whole under the name by which the switch knows it.
+In a virtual machine the hypervisor has plugged an interface already, found by its hardware address.
 """
 
 import hashlib
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from statera.agent import switch
 from statera.errors import GiveUp, TryAgain
 from statera.wire import Interface
+
+LINKS = Path("/sys/class/net")
+SWITCHED = ("openvswitch", "tun")
+"""What kinds of links the ports of an Open vSwitch are: of the kernel's, and of one that is a process."""
 
 
 def outer_name(amphora_id: str, interface: str) -> str:
@@ -25,7 +32,16 @@ def outer_end(amphora_id: str, interface: Interface) -> str | None:
     """What the leg's end on the host is called, None for an interface that is in the namespace as a whole."""
     if interface.bridge:
         return outer_name(amphora_id, interface.name)
-    return interface.device
+    return None if interface.switch else interface.device
+
+
+def is_plugged(amphora_id: str, interface: Interface) -> bool:
+    """Whether the leg is where it belongs, as far as the host shows that."""
+    if interface.switch:
+        # Here it does not belong: a switch that started again has made it anew.
+        return not (LINKS / interface.name).exists()
+    outer = outer_end(amphora_id, interface)
+    return outer is None or (LINKS / outer).exists()
 
 
 def ensure(host: Any, amphora_id: str, interface: Interface, *, namespace: str, inner: Iterable[str]) -> None:
@@ -39,6 +55,9 @@ def ensure(host: Any, amphora_id: str, interface: Interface, *, namespace: str, 
         drop_outer(host, [outer])
     if interface.bridge:
         _into_bridge(host, outer_name(amphora_id, interface.name), interface, namespace)
+    elif interface.switch:
+        if interface.name not in inner:
+            _from_switch(host, interface, namespace)
     elif interface.device:
         if not host.link_lookup(ifname=interface.device):
             _pair(host, interface.device, interface, namespace, address=interface.mac_address)
@@ -58,15 +77,24 @@ def drop_outer(host: Any, names: Iterable[str]) -> bool:
     return bool(found)
 
 
-def drop_inner(route: Any, wanted: set[str]) -> None:
-    """Leave the loopback and the *wanted* alone in the namespace; what is no link of ours goes back to the host."""
+def drop_inner(route: Any, wanted: set[str]) -> set[str]:
+    """Leave the loopback and the *wanted* alone in the namespace; what is no link of ours goes back to the host.
+
+    Return the names of those that are left.
+    """
+    left = set()
     for link in route.get_links():
-        if link.get("index") == 1 or link.get("ifname") in wanted:
+        name, kind = str(link.get("ifname")), link.get(("linkinfo", "kind"))
+        if link.get("index") == 1 or name in wanted:
+            left.add(name)
             continue
-        if link.get(("linkinfo", "kind")):
-            route.link("del", index=link["index"])
-        else:
+        if kind in SWITCHED:
+            switch.drop([name])
+        if not kind:
             route.link("set", index=link["index"], net_ns_pid=os.getpid())
+        elif route.link_lookup(ifname=name):
+            route.link("del", index=link["index"])
+    return left
 
 
 def _into_bridge(host: Any, outer: str, interface: Interface, namespace: str) -> None:
@@ -77,6 +105,17 @@ def _into_bridge(host: Any, outer: str, interface: Interface, namespace: str) ->
         host.link("set", index=index, master=bridges[0])
         return
     _pair(host, outer, interface, namespace, master=bridges[0])
+
+
+def _from_switch(host: Any, interface: Interface, namespace: str) -> None:
+    if not host.link_lookup(ifname=interface.name):
+        switch.add(interface)
+    found = host.link_lookup(ifname=interface.name)
+    if not found:
+        raise TryAgain("SWITCH", f"Open vSwitch {interface.switch} made no device of port {interface.name}; "
+                                 "`ovs-vsctl show` says why")
+    host.link("set", index=found[0], state="down", address=interface.mac_address)
+    host.link("set", index=found[0], net_ns_fd=namespace, mtu=interface.mtu)
 
 
 def _pair(

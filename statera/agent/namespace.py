@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
-from statera.agent import legs
+from statera.agent import legs, switch
 from statera.agent.announce import announce
 from statera.errors import TryAgain
 from statera.wire import Address, Interface, Spec
@@ -65,14 +65,15 @@ def ensure(spec: Spec, *, own_vips: bool) -> None:
     """
     try:
         _ensure_namespace(spec.amphora_id)
-        inner = _links(spec.amphora_id)
+        plugged = {leg.name for leg in spec.interfaces if legs.is_plugged(spec.amphora_id, leg)}
+        with inside(spec.amphora_id), IPRoute() as route:
+            route.link("set", index=1, state="up")
+            inner = legs.drop_inner(route, plugged)
         with IPRoute() as host:
             for interface in spec.interfaces:
                 legs.ensure(
                     host, spec.amphora_id, interface, namespace=name_of(spec.amphora_id), inner=inner)
         with inside(spec.amphora_id), IPRoute() as route:
-            route.link("set", index=1, state="up")
-            legs.drop_inner(route, {interface.name for interface in spec.interfaces})
             for interface in spec.interfaces:
                 _ensure_addresses(route, spec, interface, own_vips=own_vips)
     except NetlinkError as error:
@@ -92,8 +93,7 @@ def mend(amphora_id: str, pid: int) -> bool:
 
 def is_plugged(amphora_id: str, interfaces: Iterable[Interface]) -> bool:
     """Whether the namespace and all its legs' ends on the host are there."""
-    ends = (legs.outer_end(amphora_id, interface) for interface in interfaces)
-    return exists(amphora_id) and all((Path("/sys/class/net") / end).exists() for end in ends if end)
+    return exists(amphora_id) and all(legs.is_plugged(amphora_id, interface) for interface in interfaces)
 
 
 def claim(amphora_id: str, doors: Collection[tuple[str, int]]) -> None:
@@ -149,10 +149,11 @@ def drop_vips(spec: Spec) -> None:
                     route.addr("del", index=index, address=str(vip.ip), prefixlen=vip.network.prefixlen)
 
 
-def remove(amphora_id: str, interfaces: list[str]) -> bool:
+def remove(amphora_id: str, interfaces: Iterable[Interface]) -> bool:
     """Remove the namespace, whose processes must have ended, and its legs; whether there was anything."""
+    switch.drop(interface.name for interface in interfaces if interface.switch)
     with IPRoute() as host:
-        found = legs.drop_outer(host, [legs.outer_name(amphora_id, name) for name in interfaces])
+        found = legs.drop_outer(host, filter(None, (legs.outer_end(amphora_id, one) for one in interfaces)))
     if exists(amphora_id):
         netns.remove(name_of(amphora_id))
         found = True
@@ -205,12 +206,6 @@ def _inode(path: Path) -> int | None:
         return path.stat().st_ino
     except OSError:
         return None
-
-
-def _links(amphora_id: str) -> set[str]:
-    """What there is in the namespace."""
-    with inside(amphora_id), IPRoute() as route:
-        return {str(link.get("ifname")) for link in route.get_links()}
 
 
 def _ensure_namespace(amphora_id: str) -> None:

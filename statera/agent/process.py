@@ -6,30 +6,17 @@ import contextlib
 import os
 import re
 import select
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from statera.agent.namespace import netns_path, processes
-from statera.errors import GiveUp, TryAgain
-
-PACKAGES = {"nft": "nftables", "nsenter": "util-linux", "setsid": "util-linux"}
-"""Debian's packages of programs that are not named like them."""
-
+from statera.agent.programs import program
+from statera.errors import TryAgain
 
 PATIENCE_SECONDS = 30
 APPEARS_SECONDS = 3.0
-
-
-def program(name: str) -> str:
-    """The program's path; raise `GiveUp` with the line that installs it when it is not there."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if found is None:
-        package = PACKAGES.get(Path(name).name, Path(name).name)
-        raise GiveUp("PROGRAM_MISSING", f"{name} is not on this host; install it: apt-get install {package}")
-    return found
 
 
 async def run(argv: Sequence[str], *, amphora_id: str | None = None, stdin: bytes = b"") -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from statera.agent import bridges, cgroup, isolation, namespace, overlay, process
 from statera.agent.files import RUN, Home, homes, networks_file, overlay_file, read
-from statera.wire import LocalNetwork, Overlay, Spec
+from statera.wire import Interface, LocalNetwork, Overlay, Spec
 
 _networks = msgspec.json.Decoder(tuple[LocalNetwork, ...])
 _overlay = msgspec.json.Decoder(Overlay | None)
@@ -60,9 +60,9 @@ def stored_overlay(state: Path) -> Overlay | None:
     return _overlay.decode(stored) if stored else None
 
 
-def _legs(home: Home) -> list[str]:
+def _legs(home: Home) -> tuple[Interface, ...]:
     stored = read(home.spec)
-    return [interface.name for interface in _spec.decode(stored).interfaces] if stored else []
+    return _spec.decode(stored).interfaces if stored else ()
 
 
 def _rmdir_if_empty(folder: Path) -> None:

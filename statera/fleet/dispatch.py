@@ -31,7 +31,7 @@ from statera.store.placements import Placement
 from statera.store.secrets import Sealer, of_load_balancer
 from statera.store.seen import amphorae_of
 from statera.store.trees import load_trees
-from statera.wire import SPEC_VERSION, Applied, LocalNetwork, Overlay, Put, Roster, encode
+from statera.wire import SPEC_VERSIONS, Applied, LocalNetwork, Overlay, Put, Roster, encode
 
 LOG = logging.getLogger(__name__)
 
@@ -249,7 +249,7 @@ class Dispatcher:
             return True
         failure = (
             f"the agent {session.hello.agent_version} on {session.hello.hostname} is too old for this"
-            f" load balancer (spec version {SPEC_VERSION}); update it"
+            f" load balancer (spec version {SPEC_VERSIONS[0]}); update it"
         )
         for amphora_id, lb_id in session.placed.items():
             if lb_id in order.behind:
@@ -267,7 +267,7 @@ class Dispatcher:
 
 
 def _reads_our_specs(session: Session) -> bool:
-    return SPEC_VERSION in session.hello.spec_versions
+    return SPEC_VERSIONS[0] in session.hello.spec_versions
 
 
 def _by_node(found: Sequence[Placement]) -> defaultdict[str, list[Placement]]:

@@ -13,6 +13,7 @@ from statera.model.fleet import Amphora, Port, Role
 from statera.model.limits import Limits
 from statera.model.tree import HealthMonitor, L7Policy, Listener, LoadBalancer, Member, Pool, Versioned
 from statera.wire import (
+    SPEC_VERSIONS,
     Address,
     Interface,
     L7PolicySpec,
@@ -51,12 +52,13 @@ def build(
     pools = {pool.id: pool for pool in lb.pools if _is_on(pool)}
     listeners = [_listener(listener, pools) for listener in lb.listeners if _is_on(listener)]
     used = {pool_id for listener in listeners for pool_id in (listener.default_pool_id, *listener.redirect_pool_ids)}
+    interfaces = _interfaces(amphora.ports)
     return Spec(
         amphora_id=amphora.id,
         load_balancer_id=lb.id,
         version=lb.version,
         role=amphora.role,
-        interfaces=_interfaces(amphora.ports),
+        interfaces=interfaces,
         vips=tuple(_vip(ip, subnet_id, amphora.ports) for ip, subnet_id in _vip_addresses(lb)),
         listeners=tuple(listeners),
         pools=tuple(_pool(pool) for pool in pools.values() if pool.id in used),
@@ -70,6 +72,7 @@ def build(
         limits=limits,
         predecessors=_predecessors(amphora, peers),
         renewal=amphora.renewal,
+        spec_version=SPEC_VERSIONS[any(interface.switch for interface in interfaces)],
     )
 
 
@@ -138,14 +141,18 @@ def _interfaces(ports: Sequence[Port]) -> tuple[Interface, ...]:
 
 def _interface(index: int, ports: Sequence[Port]) -> Interface:
     first = ports[0]
+    # A member network's leg is named after the network: it keeps its name when another one goes.
+    name = "eth1" if index == 0 else f"eth-{first.network_id.replace('-', '')[:11]}"
     return Interface(
-        # A member network's leg is named after the network: it keeps its name when another one goes.
-        name="eth1" if index == 0 else f"eth-{first.network_id.replace('-', '')[:11]}",
+        # A port of an Open vSwitch has one name for ever.
+        name=first.device if first.switch and first.device else name,
         network_id=first.network_id,
         addresses=tuple(_address(port.ip_address, port) for port in ports),
         mac_address=first.mac_address,
         bridge=first.bridge,
         device=first.device,
+        switch=first.switch,
+        port_id=first.port_id if first.switch else None,
         mtu=first.mtu,
     )
 

@@ -20,8 +20,9 @@ ROLES = {"SINGLE": (Role.STANDALONE,), "ACTIVE_STANDBY": (Role.MASTER, Role.BACK
 class Port(Struct, frozen=True, kw_only=True):
     """An address of an amphora on a network: the VIP network first, then those of members.
 
-    *host* is where the network service expects the port, and *device* what that host calls its end of the leg. *guard*
-    is the mark of the `Guard` that holds for the port, None while none does.
+    *host* is where the network service expects the port, and *device* what that host calls its end of the leg, or, as a
+    port of an Open vSwitch, its *switch*, the leg itself. *guard* is the mark of the `Guard` that holds for the port,
+    None while none does.
     """
 
     port_id: str
@@ -35,6 +36,7 @@ class Port(Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     bridge: str | None = None
     device: str | None = None
+    switch: str | None = None
     host: str | None = None
     guard: str | None = None
 

@@ -91,7 +91,7 @@ def forget(node, spec):
     """What a reboot does to an amphora: processes, namespace and /run are gone, the disk stays."""
     for pid in namespace.processes(spec.amphora_id):
         os.kill(pid, signal.SIGKILL)
-    namespace.remove(spec.amphora_id, ["eth1"])
+    namespace.remove(spec.amphora_id, spec.interfaces)
     shutil.rmtree(node.home(spec).run)
 
 

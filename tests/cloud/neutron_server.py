@@ -13,6 +13,7 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
+from uuid import uuid4
 
 import sqlalchemy as sa
 from authtoken import AUTHTOKEN
@@ -43,7 +44,7 @@ lock_path = {folder}
 [ml2]
 type_drivers = flat,vxlan
 tenant_network_types = vxlan
-mechanism_drivers = linuxbridge
+mechanism_drivers = linuxbridge,openvswitch
 extension_drivers = port_security,qos
 [ml2_type_vxlan]
 vni_ranges = 1:1000
@@ -72,9 +73,13 @@ paste.filter_factory = neutron.api.extensions:plugin_aware_extension_middleware_
 paste.app_factory = neutron.api.v2.router:APIRouter.factory
 """
 
-HOST = "network-1"
-AGENT = {"bridge_mappings": {}, "interface_mappings": {}, "tunnel_types": ["vxlan"], "tunneling_ip": "127.0.0.1"}
-"""What an agent of Linux bridges tells: with that Neutron binds ports to its host."""
+ANY = {"bridge_mappings": {}, "interface_mappings": {}, "tunnel_types": ["vxlan"], "tunneling_ip": "127.0.0.1"}
+AGENTS = {
+    "network-1": ("Linux bridge agent", ANY),
+    "network-2": ("Open vSwitch agent", {**ANY, "integration_bridge": "br-two", "datapath_type": "system"}),
+    "network-3": ("Open vSwitch agent", {**ANY, "ovs_hybrid_plug": True}),
+}
+"""What a host's agent is and tells: with that Neutron binds ports to its host."""
 
 
 def main(folder: Path, port: str, keystone: str, database: str) -> None:
@@ -93,10 +98,11 @@ def tables(engine: sa.engine.Engine) -> None:
     metadata.create_all(engine)
     now = datetime.utcnow()
     with engine.begin() as connection:
-        connection.execute(sa.insert(metadata.tables["agents"]).values(
-            id="00000000-0000-4000-8000-000000000001", agent_type="Linux bridge agent", topic="N/A", host=HOST,
-            binary="neutron-linuxbridge-agent", admin_state_up=True, created_at=now, started_at=now,
-            heartbeat_timestamp=now, load=0, configurations=json.dumps(AGENT)))
+        connection.execute(sa.insert(metadata.tables["agents"]), [
+            {"id": str(uuid4()), "agent_type": kind, "topic": "N/A", "host": host, "binary": kind, "load": 0,
+             "admin_state_up": True, "created_at": now, "started_at": now, "heartbeat_timestamp": now,
+             "configurations": json.dumps(told)}
+            for host, (kind, told) in AGENTS.items()])
     engine.dispose()
 
 

@@ -42,10 +42,12 @@ MARK = "Made by Statera of project {}."
 """Description of all that we made: another load-balancing service of the cloud, or Statera of another service project,
 may use the same names."""
 
-PLUGGED = ("bridge", "tap")
+PLUGGED = ("bridge", "tap", "ovs")
 """How ports are bound that nodes can plug."""
 NETWORK_SECONDS = 60
 """Networks are slow to look at and hardly ever change."""
+SWITCH = "br-int"
+"""The Open vSwitch of a host that has ports, when Neutron does not name another."""
 TAP_LENGTH = 14
 """Neutron's agents know a port's device by `tap` and as much of its id as makes this length."""
 
@@ -214,7 +216,12 @@ class NeutronNetworks:
                                            "network is alive there; `openstack network agent list` shows which are")
         if kind not in PLUGGED:
             raise GiveUp("port_unbound", f"Neutron binds port {port.port_id} to host {host} as {kind}, which nodes "
-                                         "cannot plug; use the Linux bridge agent there, or the nova compute driver")
+                                         "cannot plug; use the Linux bridge or the Open vSwitch agent there, or the "
+                                         "nova compute driver")
+        if bound["binding:vif_details"].get("ovs_hybrid_plug"):
+            raise GiveUp("port_unbound", f"Open vSwitch on host {host} filters by iptables, which would let anything "
+                                         f"into port {port.port_id}; set firewall_driver = openvswitch in "
+                                         "[securitygroup] of its agent")
         return _bound(bound, port)
 
     def guard_vip(self, load_balancer_id: str, guard: Guard, ports: Sequence[Port]) -> None:
@@ -333,9 +340,11 @@ def _owned(kind: str, found: Json) -> Owned | None:
 
 def _bound(found: Json, port: Port) -> Port:
     """With the device that its host has for it, once it is bound."""
-    if found.get("binding:vif_type") not in PLUGGED:
+    if found.get("binding:vif_type") not in PLUGGED or found["binding:vif_details"].get("ovs_hybrid_plug"):
         return port
-    return structs.replace(port, host=found["binding:host_id"], device=f"tap{port.port_id}"[:TAP_LENGTH])
+    switch = found["binding:vif_details"].get("bridge_name", SWITCH) if found["binding:vif_type"] == "ovs" else None
+    return structs.replace(
+        port, host=found["binding:host_id"], device=f"tap{port.port_id}"[:TAP_LENGTH], switch=switch)
 
 
 def _only(body: Json, kind: str) -> Json:

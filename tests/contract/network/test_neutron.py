@@ -242,6 +242,28 @@ def test_a_bound_port_says_what_to_call_its_device(town: Town, lb: str) -> None:
     assert town.show(port.port_id).binding_host_id == host
 
 
+def test_a_port_of_an_open_vswitch_says_which(town: Town, lb: str) -> None:
+    switches = [agent for agent in town.admin.network.agents() if agent.agent_type == "Open vSwitch agent"]
+    if not switches:
+        pytest.skip("this cloud has no Open vSwitch")
+    for agent in (agent for agent in switches if not agent.configuration.get("ovs_hybrid_plug")):
+        port = town.neutron.bind(lb, town.neutron.ensure_amphora_port(lb, town.subnet_id), agent.host)
+        assert port.device == f"tap{port.port_id[:11]}"
+        assert port.switch == agent.configuration["integration_bridge"]
+
+
+def test_an_open_vswitch_whose_filter_we_would_pass_by_is_refused(town: Town, lb: str) -> None:
+    agents = town.admin.network.agents()
+    host = next((agent.host for agent in agents if agent.configuration.get("ovs_hybrid_plug")), None)
+    if host is None:
+        pytest.skip("no Open vSwitch of this cloud filters by iptables")
+    port = town.neutron.ensure_amphora_port(lb, town.subnet_id, berth=Berth(lb, host))
+    assert (port.host, port.device, port.switch) == (None, None, None)
+    with pytest.raises(GiveUp, match=f"host {host} filters by iptables.* set firewall_driver = openvswitch") as refused:
+        town.neutron.bind(lb, port, host)
+    assert refused.value.reason == "port_unbound"
+
+
 def test_a_port_is_born_where_it_will_be_used(town: Town, lb: str) -> None:
     host = next(agent.host for agent in town.admin.network.agents() if agent.agent_type == "Linux bridge agent")
     town.neutron.allocate_vip(town.wish(lb=lb))

@@ -3,7 +3,7 @@
 
 import pytest
 
-from statera.agent import legs, process, runtime
+from statera.agent import legs, programs, runtime
 from statera.agent.files import Home
 from statera.agent.host import lost, most_connections
 from statera.errors import GiveUp
@@ -49,7 +49,7 @@ def test_answers_that_mean_refused(answer):
 
 def test_a_missing_program_is_named_with_the_line_that_installs_it():
     with pytest.raises(GiveUp, match="apt-get install nothing-like-it"):
-        process.program("nothing-like-it")
+        programs.program("nothing-like-it")
 
 
 def test_networks_that_are_no_more():

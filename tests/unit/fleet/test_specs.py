@@ -201,3 +201,12 @@ def test_who_may_still_run_somewhere_is_told_to_step_back():
 ])
 def test_pairs(amphora, peers, vrrp):
     assert build(LB, amphora, peers).vrrp == vrrp
+
+
+def test_a_port_of_an_open_vswitch_is_a_leg_of_its_own_name_which_old_agents_cannot_read():
+    port = structs.replace(VIP_PORT, bridge=None, device="tapp1", switch="br-int")
+    spec = build(LB, structs.replace(ALONE, ports=(port, MEMBER_PORT)), [])
+    first, second = spec.interfaces
+    assert (first.name, first.device, first.switch, first.port_id) == ("tapp1", "tapp1", "br-int", "p1")
+    assert (second.name, second.switch, second.port_id) == ("eth-0f1e2d3c4b5", None, None)
+    assert (spec.spec_version, build(LB, ALONE, []).spec_version) == (2, 1)

@@ -59,7 +59,7 @@ def exists(amphora_id: str) -> bool:
 
 
 def ensure(spec: Spec, *, own_vips: bool) -> None:
-    """Make the namespace what *spec* says; *own_vips*: bear the VIPs and announce them.
+    """Make the namespace what *spec* says, and its addresses known; *own_vips*: bear the VIPs too.
 
     Raise `TryAgain` when a bridge or an interface is not there (yet), `GiveUp` for a leg that names none.
     """
@@ -239,9 +239,9 @@ def _ensure_addresses(route: Any, spec: Spec, interface: Interface, *, own_vips:
     if first:
         _ensure_routes(route, spec, index)
         _ensure_host_routes(route, spec.vips, index, table=VIP_TABLE)
-    # Also one that is there: who added it may have died before saying so.
-    for vip in vips if own_vips else ():
-        announce(interface.name, vip.ip)
+    # Neighbours may know another's hardware address for it. Also one that is there: who added it may have died since.
+    for one in wanted:
+        announce(interface.name, one.ip)
 
 
 AnyInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface

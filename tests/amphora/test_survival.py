@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The data plane outlives its agent, its own death and a reboot; and when it goes nothing stays behind."""
 
+import errno
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -218,3 +220,19 @@ def test_addresses_that_move_to_another_node_are_found_there_at_once(lab, node):
     other.put(replace(both, amphora_id=f"successor-{lab.tag}"))
     assert lab.get(patience_seconds=0.5)
     assert lab.get(ip=lab.vip6, patience_seconds=0.5)
+
+
+def test_who_has_another_amphoras_former_address_is_found_at_once(lab, node, serving, wait_until):
+    """Machines on the network know the former one's hardware address for half a minute."""
+    def is_found() -> bool:
+        with socket.socket() as asking:
+            asking.settimeout(0.5)
+            return asking.connect_ex((f"{lab.net}.100", 9)) == errno.ECONNREFUSED
+
+    assert wait_until(is_found) < 1
+    node.carry(lab.network)
+    node.wait(lambda up: isinstance(up, Gone))
+    after = lab.spec()
+    node.carry(lab.network, after.amphora_id)
+    assert node.put(after).failure is None
+    assert wait_until(is_found) < 1

@@ -93,6 +93,15 @@ def need_traffic(connection: Any) -> None:
         pytest.skip("no agents plug this cloud's ports; script/test-openstack starts one that has some")
 
 
+PLUGGERS = ("Linux bridge agent", "Open vSwitch agent")
+
+
+def plugger(connection: Any) -> Any:
+    """The agent that plugs the ports of a host, of several the first."""
+    return next(agent for agent in sorted(connection.network.agents(), key=lambda agent: str(agent.host))
+                if agent.agent_type in PLUGGERS)
+
+
 def service_auth(connection: Any) -> ServiceAuth:
     """The administrator as our service user."""
     auth = connection.config.auth

@@ -85,7 +85,7 @@ class Statera(Struct, frozen=True):
         (self.state / "octavia.conf").write_text(CONFIGURATION.format(
             state=self.state, api=api, auth=auth, login=login, region=self.admin.config.region_name, compute=compute,
             worker=worker, secrets=secrets, node_port=NODES.split(":")[1], nodes=NODES, machines=machines,
-            host=bridge_host(self.admin)))
+            host=world.plugger(self.admin).host))
 
     def up(self) -> None:
         run(str(PROGRAMS / "statera"), "up", "--state", str(self.state), "--detach")
@@ -100,11 +100,6 @@ class Statera(Struct, frozen=True):
     def logs(self) -> str:
         return "\n".join(f"{path.name}: {line}" for path in sorted((self.state / "log").glob("*"))
                          for line in path.read_text(errors="replace").splitlines()[-15:])
-
-
-def bridge_host(admin: Any) -> str:
-    """This machine as Neutron's Linux bridge agent calls it."""
-    return next(agent.host for agent in admin.network.agents() if agent.agent_type == "Linux bridge agent")
 
 
 @pytest.fixture(scope="session")
@@ -224,36 +219,50 @@ def street(admin: Any, traffic: None) -> Iterator[Street]:
             net = network.create_network(name=f"statera-{name}")
             subnets.append(network.create_subnet(network_id=net.id, ip_version=4, cidr=cidr, name=net.name))
             network.add_interface_to_router(router, subnet_id=subnets[-1].id)
-        host = bridge_host(admin)
         try:
             for number in (1, 2):
-                made.append(_serve(admin, tenant, subnets[1], f"server-{number}", host))
+                made.append(_serve(admin, tenant, subnets[1], f"server-{number}"))
             yield Street(admin, tenant, *subnets, external.id, tuple(server for server, _ in made))
         finally:
             for server, process in made:
                 process.kill()
                 process.wait()
                 run("ip", "netns", "del", server.name)
+                if world.plugger(admin).agent_type == "Open vSwitch agent":
+                    run("ovs-vsctl", "--if-exists", "del-port", f"tap{server.port_id[:11]}")
             _clear(admin, tenant, router, subnets)
 
 
-def _serve(admin: Any, tenant: world.Tenant, subnet: Any, label: str, host: str) -> tuple[Server, Any]:
+def _serve(admin: Any, tenant: world.Tenant, subnet: Any, label: str) -> tuple[Server, Any]:
+    agent = world.plugger(admin)
     group = admin.network.create_security_group(name="open", project_id=tenant.project_id)
     admin.network.create_security_group_rule(
         security_group_id=group.id, direction="ingress", ether_type="IPv4", project_id=tenant.project_id)
     port = admin.network.create_port(
-        network_id=subnet.network_id, project_id=tenant.project_id, name=label, binding_host_id=host,
+        network_id=subnet.network_id, project_id=tenant.project_id, name=label, binding_host_id=agent.host,
         device_owner="statera:test", device_id=label, security_groups=[group.id])
     address, name, tap = port.fixed_ips[0]["ip_address"], f"{label}-{uuid4().hex[:6]}", f"tap{port.id[:11]}"
     run("ip", "netns", "add", name)
-    run("ip", "link", "add", tap, "type", "veth", "peer", "name", "eth0", "address", port.mac_address, "netns", name)
-    for words in (("link", "set", "lo", "up"), ("link", "set", "eth0", "mtu", "1400", "up"),
-                  ("addr", "add", f"{address}/24", "dev", "eth0"),
+    device = _plug(agent, port, tap, name)
+    for words in (("link", "set", "lo", "up"), ("link", "set", device, "mtu", "1400", "up"),
+                  ("addr", "add", f"{address}/24", "dev", device),
                   ("route", "add", "default", "via", subnet.gateway_ip)):
         run("ip", "-n", name, *words)
-    run("ip", "link", "set", tap, "up")
     process = subprocess.Popen(["ip", "netns", "exec", name, sys.executable, "-c", ANSWER, label])
     return Server(name, address, port.id), process
+
+
+def _plug(agent: Any, port: Any, tap: str, name: str) -> str:
+    """What the port is called in the namespace."""
+    if agent.agent_type == "Open vSwitch agent":
+        run("ovs-vsctl", "add-port", agent.configuration["integration_bridge"], tap, "--", "set", "Interface", tap,
+            "type=internal", f"external_ids:iface-id={port.id}", "external_ids:iface-status=active",
+            f'external_ids:attached-mac="{port.mac_address}"')
+        run("ip", "link", "set", tap, "address", port.mac_address, "netns", name)
+        return tap
+    run("ip", "link", "add", tap, "type", "veth", "peer", "name", "eth0", "address", port.mac_address, "netns", name)
+    run("ip", "link", "set", tap, "up")
+    return "eth0"
 
 
 def _clear(admin: Any, tenant: world.Tenant, router: Any, subnets: list[Any]) -> None:

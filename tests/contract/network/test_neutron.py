@@ -236,7 +236,7 @@ def test_a_host_without_an_agent_is_named(town: Town, lb: str) -> None:
 
 
 def test_a_bound_port_says_what_to_call_its_device(town: Town, lb: str) -> None:
-    host = next(agent.host for agent in town.admin.network.agents() if agent.agent_type == "Linux bridge agent")
+    host = world.plugger(town.admin).host
     port = town.neutron.bind(lb, town.neutron.ensure_amphora_port(lb, town.subnet_id), host)
     assert port.device == f"tap{port.port_id[:11]}"
     assert town.show(port.port_id).binding_host_id == host
@@ -265,7 +265,7 @@ def test_an_open_vswitch_whose_filter_we_would_pass_by_is_refused(town: Town, lb
 
 
 def test_a_port_is_born_where_it_will_be_used(town: Town, lb: str) -> None:
-    host = next(agent.host for agent in town.admin.network.agents() if agent.agent_type == "Linux bridge agent")
+    host = world.plugger(town.admin).host
     town.neutron.allocate_vip(town.wish(lb=lb))
     port = town.neutron.ensure_amphora_port(lb, town.subnet_id, ["10.77.0.77"], berth=Berth(lb, host))
     [group] = town.admin.network.security_groups(name=f"lb-{lb}")

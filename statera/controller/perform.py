@@ -25,8 +25,8 @@ from statera.controller.steps import (
     SucceedAmphora,
 )
 from statera.controller.world import World
-from statera.drivers.protocols import AmphoraRequest, Berth
-from statera.errors import NotYet
+from statera.drivers.protocols import AmphoraRequest, Berth, VipAddress, VipRequest
+from statera.errors import ApiError, GiveUp, NotYet
 from statera.model.fleet import ROLES, Port, Role
 from statera.model.guard import guard
 from statera.model.tree import LoadBalancer
@@ -133,11 +133,36 @@ def _guard(mark: str, desired: LoadBalancer, world: World, *, lease: Lease) -> N
     with world.store.read() as connection:
         amphorae = [amphora for amphora in load_amphorae(connection, desired.id) if not amphora.leaving]
     ports = [port for amphora in amphorae for port in amphora.ports if port.network_id == desired.vip_network_id]
-    world.network.guard_vip(desired.id, guard(desired), ports)
+    try:
+        world.network.guard_vip(desired.id, guard(desired), ports)
+    except GiveUp as error:
+        if error.reason != "port_gone":
+            raise
+        _restore_vip(desired, world, lease=lease)
+        world.network.guard_vip(desired.id, guard(desired), ports)
     with passes.fenced(world.store, lease) as connection:
         for amphora in amphorae:
             passes.record_guard(connection, amphora.id, [
                 structs.replace(port, guard=mark if port in ports else None) for port in amphora.ports])
+
+
+def _restore_vip(desired: LoadBalancer, world: World, *, lease: Lease) -> None:
+    """Have a port for the VIP again, if somebody deleted it, with the same addresses, if nobody has them since."""
+    addresses = [(desired.vip_subnet_id, desired.vip_address)]
+    addresses += [(vip.subnet_id, vip.ip_address) for vip in desired.additional_vips]
+    try:
+        vip = world.network.allocate_vip(VipRequest(
+            load_balancer_id=desired.id, project_id=desired.project_id, network_id=desired.vip_network_id or "",
+            addresses=tuple(VipAddress(subnet_id=subnet_id or "", ip_address=ip) for subnet_id, ip in addresses)))
+    except ApiError as error:
+        raise GiveUp("port_gone", f"the VIP's port is gone and cannot be made anew: {error}") from error
+    if vip.port_id == desired.vip_port_id:
+        return
+    with passes.fenced(world.store, lease) as connection:
+        passes.record_vip_port(connection, desired.id, vip.port_id)
+        record(connection, Event(
+            load_balancer_id=desired.id, object_type="loadbalancer", object_id=desired.id, reason="port_restored",
+            message=f"somebody deleted the VIP's port {desired.vip_port_id}; {vip.port_id} has its addresses now"))
 
 
 def _place(amphora_id: str, desired: LoadBalancer, world: World, *, lease: Lease) -> None:

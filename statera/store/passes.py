@@ -192,6 +192,11 @@ def record_guard(connection: Connection, amphora_id: str, ports: Sequence[Port])
     connection.execute(_amphora(amphora_id).values(ports=to_builtins(tuple(ports)), updated_at=utc_now()))
 
 
+def record_vip_port(connection: Connection, load_balancer_id: str, port_id: str) -> None:
+    """The VIP has another port, which changes nothing for nodes."""
+    connection.execute(update(load_balancers).where(lb.id == load_balancer_id).values(vip_port_id=port_id))
+
+
 def retire_amphora(connection: Connection, amphora_id: str) -> None:
     """The amphora is to leave its node; its peers learn of it by a new version."""
     connection.execute(_amphora(amphora_id).values(leaving=True, updated_at=utc_now()))

@@ -123,6 +123,31 @@ def test_an_amphoras_port_that_is_gone_comes_back_with_a_failover(statera, lot):
     assert [one.vrrp_port_id for one in amphorae(lot, lb)] != [before.vrrp_port_id]
 
 
+def test_a_vips_port_that_is_gone_comes_back_with_its_addresses(statera, lot):
+    lb = made(lot)
+    lot.admin.network.delete_port(lb.vip_port_id)
+    lot.admin.load_balancer.failover_load_balancer(lb.id)
+    until(lambda: lot.tenant.connection.load_balancer.get_load_balancer(lb.id).vip_port_id != lb.vip_port_id)
+    active(lot.tenant, lb)
+    after = lot.tenant.connection.load_balancer.get_load_balancer(lb.id)
+    port = lot.admin.network.get_port(after.vip_port_id)
+    assert [one["ip_address"] for one in port.fixed_ips] == [lb.vip_address] == [after.vip_address]
+    assert port.name == f"octavia-lb-{lb.id}"
+    assert "port_restored" in events(statera, lb)
+
+
+def test_a_vips_address_that_another_has_since_is_told(statera, lot):
+    lb = made(lot)
+    lot.admin.network.delete_port(lb.vip_port_id)
+    stranger = lot.admin.network.create_port(
+        network_id=lot.vip.network_id, fixed_ips=[{"subnet_id": lot.vip.id, "ip_address": lb.vip_address}])
+    lot.admin.load_balancer.failover_load_balancer(lb.id)
+    until(lambda: "gone and cannot be made anew" in events(statera, lb))
+    lot.admin.network.delete_port(stranger)
+    until(lambda: lot.tenant.connection.load_balancer.get_load_balancer(lb.id).vip_port_id != lb.vip_port_id)
+    active(lot.tenant, lb)
+
+
 def test_a_network_that_is_gone_is_told_and_the_load_balancer_can_be_deleted(statera, lot):
     lb = made(lot)
     for port in lot.ports():

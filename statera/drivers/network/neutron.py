@@ -230,8 +230,8 @@ class NeutronNetworks:
         ids = [group["id"], *guard.group_ids]
         vip_ports = self._vip_ports(load_balancer_id)
         if not vip_ports:
-            raise GiveUp("port_gone", f"the VIP's port of load balancer {load_balancer_id} is no more in Neutron, "
-                                      "which may give its address to others; make the load balancer anew")
+            raise GiveUp("port_gone", f"the VIP's port of load balancer {load_balancer_id} is no more in "
+                                      "Neutron")
         for port in vip_ports:
             own = port["name"] == VIP.format(load_balancer_id)
             self._protect(port, ids if own else [*port["security_groups"], *ids], guard.qos_policy_id)

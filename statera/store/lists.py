@@ -34,7 +34,7 @@ from sqlalchemy import (
     union,
 )
 
-from statera.store import tables
+from statera.store import status, tables
 
 Relation = Callable[[Connection, Sequence[str]], Mapping[str, Any]]
 """From the ids of a page to what belongs to each; an id that is missing has nothing."""
@@ -115,6 +115,7 @@ def read_page(
     """One page of the objects that fulfil *where* too. Raises `UnknownMarker`."""
     keys = [(view.keys[name], descending) for name, descending in _sort_keys(view, page)]
     conditions = [_equals(view.keys[name], value) for name, value in page.filters]
+    conditions += status.implied(view.table, page.filters)
     if view.tagged:
         conditions += _tag_conditions(view.table, page.tags)
     if page.marker is not None:

@@ -110,7 +110,7 @@ load_balancers = Table(
     # `store.settle` alone, and only upwards
     Column("done_version", BigInteger, nullable=False, default=0),
     # controller (could not be placed) and fleet (could not be applied); cleared by `store.settle`
-    Column("failed_version", BigInteger),
+    Column("failed_version", BigInteger, index=True),
     Column("failure", Text),
     Column("deleted_at", Moment),
     # queue: api makes it due, the holder of the lease puts it off

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select
 
-from statera.model.status import provisioning_status
+from statera.model.status import Provisioning, provisioning_status
 from statera.store import status
 from statera.store.events import utc_now
 from statera.store.tables import listeners, load_balancers
@@ -62,3 +62,27 @@ def test_sql_and_python_derive_the_same_status(store, worlds):
         }
     for lb, child in zip(lbs, children, strict=True):
         assert found[lb["id"]] == (shown(lb, lb), shown(child, lb))
+
+
+LIVED = st.fixed_dictionaries({
+    "wanted": st.integers(1, 5), "later": st.integers(0, 2), "created": st.integers(1, 5), "done": VERSIONS,
+    "failed": FAILED, "deleting": st.booleans()})
+
+
+@given(st.lists(LIVED, min_size=1, max_size=20))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_a_filter_implies_hides_nobody(store, lives):
+    """Of load balancers whose newest version is that of a wish or one after it."""
+    rows = [load_balancer_row({
+        "created_version": min(life["created"], life["wanted"]), "wanted_version": life["wanted"],
+        "deleting": life["deleting"], "failed_version": life["failed"]}, {
+        "version": life["wanted"] + life["later"], "done_version": life["done"], "provider": "amphora",
+        "deleted_at": None}) for life in lives]
+    lb = status.provisioning_status(load_balancers)
+    with store.write() as connection:
+        connection.execute(delete(load_balancers))
+        connection.execute(insert(load_balancers), rows)
+        for word in map(str, Provisioning):
+            wanted = set(connection.execute(select(load_balancers.c.id).where(lb == word)).scalars())
+            implied = status.implied(load_balancers, [("provisioning_status", word)])
+            assert set(connection.execute(select(load_balancers.c.id).where(lb == word, *implied)).scalars()) == wanted

@@ -9,15 +9,14 @@ In a virtual machine the hypervisor has plugged an interface already, found by i
 
 import hashlib
 import os
+import socket
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from statera.agent import switch
 from statera.errors import GiveUp, TryAgain
 from statera.wire import Interface
 
-LINKS = Path("/sys/class/net")
 SWITCHED = ("openvswitch", "tun")
 """What kinds of links the ports of an Open vSwitch are: of the kernel's, and of one that is a process."""
 
@@ -36,12 +35,12 @@ def outer_end(amphora_id: str, interface: Interface) -> str | None:
 
 
 def is_plugged(amphora_id: str, interface: Interface) -> bool:
-    """Whether the leg is where it belongs, as far as the host shows that."""
+    """Whether the leg is where it belongs, as far as the host shows that; cheap enough to ask every second."""
     if interface.switch:
         # Here it does not belong: a switch that started again has made it anew.
-        return not (LINKS / interface.name).exists()
+        return not _is_here(interface.name)
     outer = outer_end(amphora_id, interface)
-    return outer is None or (LINKS / outer).exists()
+    return outer is None or _is_here(outer)
 
 
 def ensure(host: Any, amphora_id: str, interface: Interface, *, namespace: str, inner: Iterable[str]) -> None:
@@ -105,6 +104,15 @@ def _into_bridge(host: Any, outer: str, interface: Interface, namespace: str) ->
         host.link("set", index=index, master=bridges[0])
         return
     _pair(host, outer, interface, namespace, master=bridges[0])
+
+
+def _is_here(name: str) -> bool:
+    """Whether the thread's namespace has such a link; /sys may show another's."""
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True
 
 
 def _from_switch(host: Any, interface: Interface, namespace: str) -> None:

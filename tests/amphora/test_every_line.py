@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An agent dies at any line of its first pass: the next one makes the same of it as one that nobody disturbed."""
+"""An agent dies at any line of a pass: the next one makes the same of it as one that nobody disturbed."""
 
 import json
 import os
@@ -19,15 +19,30 @@ from statera.agent import namespace
 from statera.model.fleet import Role
 from statera.wire import Gone, ListenerSpec, PoolSpec, VrrpSpec
 
-LINES = int(os.environ.get("STATERA_LINES", "8"))
+LINES = int(os.environ.get("STATERA_LINES", "6"))
 """At so many of its lines, chosen at random, an agent dies; 0 means at each of them."""
 
 Die = Callable[[int], str]
 
 
 def alone(lab):
-    """Served by HAProxy and by the kernel, behind a filter."""
-    spec = lab.spec()
+    """Nothing is there yet of what HAProxy and the kernel are to serve behind a filter."""
+    return None, rich(lab, lab.spec())
+
+
+def of_a_pair(lab):
+    return None, lab.spec(role=Role.MASTER, load_balancer_id="pair",
+                          vrrp=VrrpSpec(priority=254, peer_ip=f"{lab.net}.101", advert_seconds=0.1))
+
+
+def changed(lab):
+    """All of that comes to one that serves already, and a member goes."""
+    before = lab.spec()
+    pool = replace(before.pools[0], members=before.pools[0].members[:1])
+    return before, rich(lab, replace(before, version=2, pools=(pool,)))
+
+
+def rich(lab, spec):
     names = PoolSpec(id="names", protocol="UDP", lb_algorithm="ROUND_ROBIN",
                      members=(lab.member(12, protocol_port=53),))
     return replace(spec, pools=(*spec.pools, names), listeners=(
@@ -36,24 +51,21 @@ def alone(lab):
         ListenerSpec(id="metrics", protocol="PROMETHEUS", protocol_port=8088)))
 
 
-def of_a_pair(lab):
-    return lab.spec(role=Role.MASTER, load_balancer_id="pair",
-                    vrrp=VrrpSpec(priority=254, peer_ip=f"{lab.net}.101", advert_seconds=0.1))
-
-
-@pytest.mark.parametrize("kind", [alone, of_a_pair])
+@pytest.mark.parametrize("kind", [alone, of_a_pair, changed])
 def test_an_agent_that_dies_at_any_line_leaves_nothing_half_done(lab, wait_until, kind):
     with host(lab) as run:
         run.carry(lab.network)
         lab.start_members()
-    spec = kind(lab)
+    before, spec = kind(lab)
     with agents(lab, spec) as die:
+        have(lab, before)
         count = int(die(0))
         wanted = what_came_of_it(lab, spec, wait_until)
         seed = random.randrange(1_000_000)
         print(f"\nseed {seed}, {count} lines")
         wrong = {}
         for number in sorted(random.Random(seed).sample(range(1, count + 1), LINES or count)):
+            have(lab, before)
             line = die(number)
             print(number, line)
             if (came := what_came_of_it(lab, spec, wait_until)) != wanted:
@@ -78,6 +90,13 @@ def agents(lab, spec) -> Iterator[Die]:
         yield die
 
 
+def have(lab, before) -> None:
+    if before:
+        with host(lab) as run:
+            run.carry(lab.network, before.amphora_id)
+            assert run.put(before).failure is None
+
+
 def what_came_of_it(lab, spec, wait_until) -> dict[str, Any]:
     """Have the next agent bring the amphora to its spec, look at that, and remove it."""
     with host(lab) as run:
@@ -85,7 +104,9 @@ def what_came_of_it(lab, spec, wait_until) -> dict[str, Any]:
         failure = run.put(spec).failure
         # A neighbour that was not told whose the address is now would ask its former owner for longer.
         wait_until(lambda: lab.get(patience_seconds=0.5), seconds=4)
-        came = {"failure": failure, **inside(spec.amphora_id)}
+        servers = [line.split()[:5] for line in run.servers(spec).splitlines() if line[:1].isdigit()]
+        came = {"failure": failure, "servers": sorted((row[1], row[3], row[4]) for row in servers),
+                "file": run.home(spec).haproxy_cfg.read_text(), **inside(spec.amphora_id)}
         run.carry(lab.network)
         run.wait(lambda up: isinstance(up, Gone))
     return came | {"left": namespace.exists(spec.amphora_id)}

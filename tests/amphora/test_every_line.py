@@ -104,8 +104,8 @@ def what_came_of_it(lab, spec, wait_until) -> dict[str, Any]:
         failure = run.put(spec).failure
         # A neighbour that was not told whose the address is now would ask its former owner for longer.
         wait_until(lambda: lab.get(patience_seconds=0.5), seconds=4)
-        servers = [line.split()[:5] for line in run.servers(spec).splitlines() if line[:1].isdigit()]
-        came = {"failure": failure, "servers": sorted((row[1], row[3], row[4]) for row in servers),
+        servers = (line.split()[1:5] for line in run.servers(spec).splitlines() if line.count(" ") > 5)
+        came = {"failure": failure, "servers": sorted((pool, name, ip) for pool, _, name, ip in servers),
                 "file": run.home(spec).haproxy_cfg.read_text(), **inside(spec.amphora_id)}
         run.carry(lab.network)
         run.wait(lambda up: isinstance(up, Gone))

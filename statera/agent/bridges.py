@@ -29,7 +29,7 @@ def ensure(networks: Iterable[LocalNetwork]) -> None:
         for network in networks:
             try:
                 _ensure(host, network)
-            except NetlinkError as error:
+            except (NetlinkError, OSError) as error:
                 raise TryAgain("NETWORK", f"bridge {network.bridge}: {error}") from error
 
 

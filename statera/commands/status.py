@@ -26,8 +26,11 @@ def status(state: Path) -> None:
     place = Home(state)
     settings = home.read(place)
     pid = home.holder(place)
+    is_stopped = pid is None and place.lock.exists()
     with build.opened(settings) as store, store.read() as connection:
-        rows = [services_row(pid, home.api_url(settings)), *node_rows(connection, pid),
+        running = f"process {pid}, {home.api_url(settings)}" if pid else elsewhere(connection)
+        rows = [("services", "stopped; `statera up` starts them" if is_stopped else running),
+                *node_rows(connection, is_stopped=is_stopped),
                 *load_balancer_rows(connection), queue_row(connection), *certificate_rows(connection),
                 database_row(connection)]
     table = Table(show_header=False, box=None)
@@ -36,14 +39,15 @@ def status(state: Path) -> None:
     Console().print(table)
 
 
-def services_row(pid: int | None, url: str) -> tuple[str, str]:
-    return ("services", f"process {pid}, {url}" if pid else "stopped; `statera up` starts them")
+def elsewhere(connection: Connection) -> str:
+    """Of services that somebody else starts the database knows those to which nodes connect."""
+    return f"health managers alive: {measures.managers_alive(connection)}; who starts services here knows of the others"
 
 
-def node_rows(connection: Connection, pid: int | None) -> list[tuple[str, str]]:
+def node_rows(connection: Connection, *, is_stopped: bool) -> list[tuple[str, str]]:
     """The nodes; while the services are stopped nobody is connected, whatever was written last."""
     return [
-        (f"node {row.name}", f"{node_state(row) if pid else 'not connected'}, {row.amphorae} amphorae")
+        (f"node {row.name}", f"{'not connected' if is_stopped else node_state(row)}, {row.amphorae} amphorae")
         for row in list_nodes(connection)
     ]
 

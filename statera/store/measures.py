@@ -40,8 +40,13 @@ def fleet(connection: Connection) -> Iterator[Sample]:
     found = {str(name): int(count) for name, count in counts}
     for name in ("heard", "silent", "lost", "never"):
         yield "statera_nodes", (name,), found.get(name, 0)
+    yield "statera_managers_alive", (), managers_alive(connection)
+
+
+def managers_alive(connection: Connection) -> int:
+    """How many health managers have lately said that they live."""
     alive = select(func.count()).select_from(managers).where(managers.c.alive_until_ms > now_ms())
-    yield "statera_managers_alive", (), connection.execute(alive).scalar_one()
+    return int(connection.execute(alive).scalar_one())
 
 
 def certificates(connection: Connection) -> Iterator[Sample]:

@@ -117,7 +117,6 @@ def host(lab) -> Iterator[Any]:
     run = lab.host()
     yield run
     run.stop()
-    lab.hosts.remove(run)
 
 
 def inside(amphora_id: str) -> dict[str, Any]:

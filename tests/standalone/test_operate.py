@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from statera.commands import home
 from statera.commands.home import Bind, Binds, Home
 from statera.commands.lb import lb
 from statera.commands.rotate import rotate
+from statera.commands.status import status
 from statera.errors import SetupError
 from statera.store import nodes, tables
 from statera.store.engine import Store
@@ -84,6 +85,21 @@ def test_repair_makes_everybody_try_at_once(place):
 def test_resize_by_name(place):
     typed(place, lb, "resize", "web", "pair")
     assert (row(place).flavor_id, row(place).topology, row(place).infra_version) == (FLAVOR, "ACTIVE_STANDBY", 4)
+
+
+def test_status_of_services_that_somebody_else_starts(place):
+    """As systemd does: no process of `statera up` holds the folder, and none ever did."""
+    with place[1].write() as connection:
+        connection.execute(insert(tables.managers).values(
+            id="m", host="red", alive_until_ms=4_000_000_000_000, issuer="i"))
+        connection.execute(update(tables.nodes).values(manager_id="m"))
+    said = typed(place, status)
+    assert "services health managers alive: 1" in said
+    assert "node red connected, 1 amphorae" in said
+    place[0].lock.touch()
+    said = typed(place, status)
+    assert "services stopped; `statera up` starts them" in said
+    assert "node red not connected, 1 amphorae" in said
 
 
 @pytest.mark.parametrize(("command", "words", "fault"), [

@@ -186,7 +186,7 @@ def test_the_other_of_a_pair_takes_over_with_the_same_hash(lab, wait_until):
         assert host.put(replace(spec, version=2, listeners=(LISTENER,), pools=(pool,))).failure is None
     wait_until(lambda: asked(lab, 1))
     with contextlib.ExitStack() as stack:
-        flows = [stack.enter_context(client(lab)) for _ in range(6)]
+        flows = [stack.enter_context(client(lab)) for _ in range(20)]
         first = [who(flow) for flow in flows]
         cut_off(*who_serves(hosts, wait_until)[0])
         took = wait_until(lambda: asked(lab, 1))

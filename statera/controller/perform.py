@@ -121,6 +121,9 @@ def _plug(step: PlugAmphora, desired: LoadBalancer, world: World, *, lease: Leas
         for subnet_id in step.subnet_ids
     ]
     world.network.release_amphora_ports(step.id, keep=step.subnet_ids)
+    if world.compute.plugs:
+        # What the hypervisor's host calls a device is nothing to who finds it inside the machine.
+        ports = [structs.replace(port, host=None, device=None, switch=None) for port in ports]
     if node and world.compute.plugs:
         world.compute.plug(step.id, ports, load_balancer_id=desired.id)
     elif node and _binds(world):

@@ -176,3 +176,14 @@ def test_a_flavor_with_a_size_of_its_own_has_a_machine_of_its_own(cloud):
     [own] = cloud.serving()
     sizes = {server["name"]: server["flavor"]["id"] for server in cloud.town.servers.values()}
     assert sizes == {f"amphora-{spare.id}": "small", f"amphora-{own}": "large"}
+
+
+def test_what_a_hypervisors_host_calls_a_port_is_not_told_to_the_machine(cloud):
+    """Neutron says it of a port that Nova has plugged; inside the machine the hardware address finds it."""
+    made = cloud.network.ensure_amphora_port
+    cloud.network.ensure_amphora_port = lambda *args, **options: replace(
+        made(*args, **options), host="hypervisor", device="tap0", switch="br-int")
+    [amphora_id] = cloud.take()
+    with cloud.store.read() as connection:
+        [row] = connection.execute(tables.amphorae.select().where(tables.amphorae.c.id == amphora_id))
+    assert {(port["host"], port["device"], port["switch"]) for port in row.ports} == {(None, None, None)}
